@@ -1,0 +1,23 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// Micro-benchmarks. A package of its own, so that its heavy dependency stays out of the builds and
+// tests of the fabric. Run with `swift package --package-path Bench benchmark`.
+let package = Package(
+    name: "rayfabric-benchmarks",
+    dependencies: [
+        .package(name: "rayfabric", path: ".."),
+        .package(url: "https://github.com/ordo-one/benchmark", from: "1.38.1", traits: []),
+    ],
+    targets: [
+        .executableTarget(
+            name: "RayCoreBenchmarks",
+            dependencies: [
+                .product(name: "RayCore", package: "rayfabric"),
+                .product(name: "Benchmark", package: "benchmark"),
+            ],
+            path: "Benchmarks/RayCoreBenchmarks",
+            plugins: [.plugin(name: "BenchmarkPlugin", package: "benchmark")])
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,48 @@
+# The verbs of the project. Each installs what it needs (scripts/prerequisites), and asks nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+export PATH := $(PATH):/opt/swift/usr/bin:/usr/sbin:/sbin
+
+# Swift files of ours. Build products and fetched packages are not.
+SWIFT_FILES = git ls-files -z --cached --others --exclude-standard '*.swift'
+# Arguments of fabricbench: make bench ARGS="lat --transport shm --size 8"
+ARGS ?=
+
+.PHONY: help build bench test lint format fuzz docs clean
+
+help: ## List the verbs.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build everything, optimised.
+	@scripts/prerequisites build
+	swift build -c release
+
+bench: ## Build optimised and run fabricbench: the default suite, or ARGS="lat --transport shm --size 8".
+	@scripts/prerequisites bench
+	swift build -c release --product fabricbench
+	@"$$(swift build -c release --show-bin-path)/fabricbench" $(ARGS)
+
+test: ## Build and run all tests, those on two hosts too, and count those that were skipped.
+	@scripts/prerequisites test
+	@scripts/test
+	@Tests/network/run
+
+lint: ## Check the format of all Swift files; a warning is an error.
+	@scripts/prerequisites lint
+	$(SWIFT_FILES) | xargs -0 swift format lint --strict --parallel
+
+format: ## Format all Swift files in place.
+	@scripts/prerequisites format
+	$(SWIFT_FILES) | xargs -0 swift format --in-place --parallel
+
+fuzz: ## Fuzz the decoders for a short time each.
+	@scripts/prerequisites fuzz
+	Fuzz/run
+
+docs: ## Build the documentation as a static site in docs/site.
+	@scripts/prerequisites docs
+	@scripts/documentation
+
+clean: ## Remove everything that was built.
+	rm -rf .build Bench/.build Fuzz/.build docs/site

@@ -1,0 +1,81 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// One settings array for every Swift target: the house rules that the compiler can check.
+var settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+    .strictMemorySafety(),
+    .treatWarning("StrictMemorySafety", as: .error),
+]
+// In CI every warning of ours is an error; those of dependencies are not ours.
+if Context.environment["WARNINGS_AS_ERRORS"] == "1" { settings.append(.treatAllWarnings(as: .error)) }
+
+let package = Package(
+    name: "rayfabric",
+    products: [
+        .library(name: "RayCore", targets: ["RayCore"]),
+        .library(name: "RayFabric", targets: ["RayFabric"]),
+        .executable(name: "fabricbench", targets: ["fabricbench"]),
+    ],
+    traits: [
+        .trait(name: "NIO", description: "The SwiftNIO TCP transport, for systems that forbid io_uring."),
+        .trait(name: "Fuzzing", description: "Entry points for the fuzzers in Fuzz/."),
+        .default(enabledTraits: ["NIO"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    ],
+    targets: [
+        // C shims: headers that Swift can not import by itself. They hold no logic.
+        .target(name: "CLinux"),
+        .target(name: "CLiburing", linkerSettings: [.linkedLibrary("uring")]),
+        .target(name: "CSharedLayout"),
+
+        .target(name: "RayCore", swiftSettings: settings),
+        .target(
+            name: "RayFabric",
+            dependencies: [
+                "RayCore", "CLinux", "CLiburing", "CSharedLayout",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
+                .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
+            ],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "fabricbench",
+            dependencies: [
+                "RayCore", "RayFabric", "CLinux",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
+            swiftSettings: settings),
+
+        // The first program of the README and one for two nodes, as users would write them.
+        .executableTarget(
+            name: "FirstProgram", dependencies: ["RayFabric"], path: "Examples/FirstProgram",
+            swiftSettings: [.swiftLanguageMode(.v6)]),
+        .executableTarget(
+            name: "TwoNodes", dependencies: ["RayFabric", "RayCore"], path: "Examples/TwoNodes",
+            swiftSettings: [.swiftLanguageMode(.v6)]),
+
+        // The rules of the project itself: layers, house rules, linkage, documents.
+        .testTarget(name: "ProjectTests", swiftSettings: settings),
+        .testTarget(name: "RayCoreTests", dependencies: ["RayCore"], swiftSettings: settings),
+        .target(name: "CThreadSanitizer", path: "Tests/CThreadSanitizer"),
+        .testTarget(
+            name: "RayFabricTests", dependencies: ["RayFabric", "RayCore", "CLinux", "CThreadSanitizer"],
+            swiftSettings: settings),
+    ]
+)
+
+// Only those who build the documentation pay for its tool: DOCUMENTATION=1, see scripts/documentation.
+if Context.environment["DOCUMENTATION"] == "1" {
+    package.dependencies.append(.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"))
+}

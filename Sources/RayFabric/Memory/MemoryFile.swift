@@ -1,0 +1,53 @@
+// Anonymous shared memory: nothing in /dev/shm, nothing left when its last user dies.
+
+internal import CLinux
+package import RayCore
+
+/// A memfd that can neither shrink nor grow, so that nobody who maps it can be made to fault.
+package struct MemoryFile: ~Copyable, Sendable {
+    package let descriptor: FileDescriptor
+    package let byteCount: Int
+
+    /// Creates a file of `byteCount` bytes, all zero, that use no memory until they are touched.
+    package init(name: String, byteCount: Int) throws(FabricError) {
+        let number = unsafe rf_memfd_create(name)
+        guard number >= 0 else { throw systemError("create shared memory") }
+        let file = FileDescriptor(owning: number)
+        guard ftruncate(number, byteCount) == 0 else {
+            throw systemError("size shared memory to \(byteCount) bytes")
+        }
+        guard rf_add_seals(number, RF_SEAL_SHRINK | RF_SEAL_GROW | RF_SEAL_SEAL) == 0 else {
+            throw systemError("seal shared memory")
+        }
+        descriptor = file
+        self.byteCount = byteCount
+    }
+
+    /// A descriptor of the same memory that can only be read.
+    package func readOnlyDescriptor() throws(FabricError) -> FileDescriptor {
+        let number = unsafe rf_open("/proc/self/fd/\(descriptor.number)", O_RDONLY | O_CLOEXEC)
+        guard number >= 0 else { throw systemError("open shared memory for reading") }
+        return FileDescriptor(owning: number)
+    }
+
+    /// Makes all of the memory exist, in huge pages where the system grants them. Slow: the kernel
+    /// clears every page. Afterwards no access to it can fail.
+    /// - Parameter isCancelled: asked between steps; the rest is left out when it is true.
+    /// - Throws: `outOfMemory` when the machine or its memory cgroup has none left.
+    package func populate(unless isCancelled: () -> Bool) throws(FabricError) {
+        let mapping = try Mapping(descriptor.number, byteCount: byteCount, writable: true)
+        let step = 4 << 20
+        var start = 0
+        while start < byteCount, !isCancelled() {
+            let count = min(step, byteCount - start)
+            if !mapping.populate(start, count) {
+                let number = rf_errno()
+                // Before Linux 5.14: reserving the blocks gives the same promise.
+                guard number == EINVAL, rf_fallocate(descriptor.number, Int64(start), Int64(count)) == 0 else {
+                    throw FabricError(.outOfMemory, errno: number, "reserve \(count) bytes for the store")
+                }
+            }
+            start += count
+        }
+    }
+}

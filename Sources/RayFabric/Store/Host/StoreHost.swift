@@ -1,0 +1,101 @@
+// The shell of StoreCore: one thread that owns the directory, the clients' sockets and the doorbell.
+
+internal import CLinux
+package import RayCore
+internal import Synchronization
+
+/// Runs the directives of pulls on behalf of the store's clients; called on the host's thread.
+package protocol PullService: Sendable {
+    func pull(_ id: ObjectID, client: Int, token: UInt32, deadline: Timestamp)
+    func cancelPull(_ id: ObjectID, client: Int, token: UInt32)
+}
+
+/// Hosts a store: the only writer of its directory. Lives until `stop`.
+package final class StoreHost: Sendable {
+    /// What other threads tell the host's thread.
+    enum Event: Sendable {
+        case filled(segment: Int, SegmentFile)
+        case fillFailed(segment: Int, FabricError)
+        case pullFailed(ObjectID, client: Int, token: UInt32, FabricError.Code)
+        case stop
+    }
+
+    package let node: NodeID
+    private let inbox: Mutex<[Event]> = Mutex([])
+    private let waker: Waker
+    private let doorbell: Waker
+    private let thread = Mutex<SystemThread?>(nil)
+    /// Held for as long as this host lives, so that a second one is refused.
+    private let pathLock: Mutex<PathLock?>
+
+    /// Starts a store.
+    /// - Parameter local: one end of a socket pair for the host's own process, which is trusted.
+    /// - Throws: `hostExists` when a living host owns the path, `outOfMemory` when the machine has
+    ///   less memory available than the capacity, `invalidArgument`, …
+    package init(
+        _ configuration: StoreConfiguration, node: NodeID, pulls: (any PullService)?, local: [Int32]
+    ) throws(FabricError) {
+        self.node = node
+        let geometry = try StoreGeometry(
+            capacity: configuration.capacity.bytes, maximumObjects: configuration.maximumObjects)
+        try Self.checkMemory(for: geometry.capacity)
+        waker = try Waker()
+        doorbell = try Waker()
+        let lock = try configuration.path.map { path throws(FabricError) in try PathLock(path) }
+        pathLock = Mutex(lock)
+        let listener = try HostListener(configuration)
+        let loop = try HostLoop(
+            configuration, geometry: geometry, node: node, listener: listener, pulls: pulls,
+            wakers: (waker, doorbell),
+            post: { [weak self] event in self?.post(event) },
+            takeEvents: { [weak self] in self?.takeEvents() ?? [.stop] })
+        for descriptor in local { loop.adopt(UnixSocket(owning: descriptor), isTrusted: true) }
+        let box = Handover(loop)
+        let started = try SystemThread(name: "fabric-store") { box.take().run() }
+        thread.withLock { $0 = started }
+    }
+
+    /// Ends the store: clients get `hostLost`, views they hold stay readable.
+    package func stop() {
+        post(.stop)
+        thread.withLock { $0.take() }?.join()
+        pathLock.withLock { $0 = nil }
+    }
+
+    deinit { stop() }
+
+    package func pullFailed(_ id: ObjectID, client: Int, token: UInt32, _ code: FabricError.Code) {
+        post(.pullFailed(id, client: client, token: token, code))
+    }
+
+    func post(_ event: Event) {
+        inbox.withLock { $0.append(event) }
+        waker.signal()
+    }
+
+    private func takeEvents() -> [Event] {
+        inbox.withLock { events in
+            defer { events.removeAll() }
+            return events
+        }
+    }
+
+    /// A promise that cannot be kept is not made.
+    private static func checkMemory(for capacity: Int) throws(FabricError) {
+        guard let available = SystemMemory.available, available < capacity else { return }
+        throw FabricError(
+            .outOfMemory, "a store of \(capacity) bytes, but the machine has \(available) available")
+    }
+}
+
+/// Passes a value that belongs to one thread to the thread that will own it.
+private final class Handover<Value>: @unchecked Sendable {
+    // SAFETY: set before the thread starts, taken once by it.
+    private var value: Value?
+    init(_ value: Value) { self.value = value }
+    func take() -> Value {
+        defer { value = nil }
+        guard let value else { preconditionFailure("taken twice") }
+        return value
+    }
+}

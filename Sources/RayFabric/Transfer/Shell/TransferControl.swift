@@ -1,0 +1,92 @@
+// How other threads talk to the transfer thread.
+
+internal import RayCore
+internal import Synchronization
+
+/// The inbox of a transfer loop. Any thread may use it.
+final class TransferControl: PullService, Sendable {
+    enum Request: Sendable {
+        case pull(ObjectID, waiter: UInt64, deadline: Timestamp)
+        case cancel(waiter: UInt64)
+        case connect(Address, deadline: Timestamp, Promise<NodeID>)
+        case statistics(Promise<TransferStatistics>)
+        case stop
+    }
+
+    private let inbox = Mutex<[Request]>([])
+    /// Wakes the transfer thread; known once its transport exists.
+    private let waker = Mutex<Waker?>(nil)
+
+    func connectWaker(_ waker: Waker) { self.waker.withLock { $0 = waker } }
+
+    func post(_ request: Request) {
+        inbox.withLock { $0.append(request) }
+        waker.withLock { $0?.signal() }
+    }
+
+    func takeRequests() -> [Request] {
+        inbox.withLock { requests in
+            if requests.isEmpty { return [] }
+            defer { requests.removeAll() }
+            return requests
+        }
+    }
+
+    // MARK: PullService
+
+    func pull(_ id: ObjectID, client: Int, token: UInt32, deadline: Timestamp) {
+        post(.pull(id, waiter: Self.waiter(client, token), deadline: deadline))
+    }
+
+    func cancelPull(_ id: ObjectID, client: Int, token: UInt32) {
+        post(.cancel(waiter: Self.waiter(client, token)))
+    }
+
+    /// Waiters of the store, as the pull machine names them.
+    static func waiter(_ client: Int, _ token: UInt32) -> UInt64 { UInt64(client) << 32 | UInt64(token) }
+    static func client(ofWaiter waiter: UInt64) -> Int { Int(waiter >> 32) }
+    static func token(ofWaiter waiter: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: waiter) }
+}
+
+/// A value that another thread will provide, once.
+final class Promise<Value: Sendable>: Sendable {
+    private let result = Mutex<Result<Value, FabricError>?>(nil)
+    private let waker: Waker
+
+    init() throws(FabricError) { waker = try Waker() }
+
+    func fulfil(_ value: Result<Value, FabricError>) {
+        let isFirst = result.withLock { result in
+            guard result == nil else { return false }
+            result = value
+            return true
+        }
+        if isFirst { waker.signal() }
+    }
+
+    /// Blocks until the value is there.
+    func wait() throws(FabricError) -> Value {
+        while true {
+            if let result = result.withLock({ $0 }) { return try result.get() }
+            waker.sleep()
+        }
+    }
+}
+
+/// What a node has fetched from others and given to them.
+public struct TransferStatistics: Sendable {
+    /// Which transport moves the bytes.
+    public var transport: TransportKind
+    /// Nodes connected now.
+    public var peers: Int
+    public var objectsPulled: UInt64
+    /// Bytes pulled, in reads and inside replies.
+    public var bytesPulled: UInt64
+    /// Requests repeated for want of an answer.
+    public var requestsRepeated: UInt64
+    /// Reads that failed and were done again.
+    public var readsRepeated: UInt64
+    /// Objects pinned here for other nodes now.
+    public var pinsForPeers: Int
+    public var wire: TransportStatistics
+}

@@ -1,0 +1,209 @@
+// The transfer thread: drives a transport and runs the directives of the pull and serve machines.
+
+internal import RayCore
+
+/// Moves objects between this node's store and others. Belongs to one thread from `run` on.
+final class TransferLoop<Wire: Transport & ~Copyable> {
+    var transport: Wire
+    let kind: TransportKind
+    let store: StoreClient
+    let control: TransferControl
+    /// Reports pulls that failed to the store's host.
+    let failed: @Sendable (ObjectID, _ client: Int, _ token: UInt32, FabricError.Code) -> Void
+    var pulls: PullMachine
+    var serves = ServeMachine()
+    let region: RegionKey
+
+    var pullDirectives: [PullDirective] = []
+    var serveDirectives: [ServeDirective] = []
+    var extents: [RemoteExtent] = []
+    /// Drafts of pulls, by the index of the pull.
+    var drafts: [UInt32: DraftBox] = [:]
+    /// Objects pinned for other nodes.
+    var pins: [UInt64: ServedObject] = [:]
+    var nextPin: UInt64 = 1
+    /// The object of each waiter, to report failures.
+    var waiting: [UInt64: ObjectID] = [:]
+    /// Connections of each node, the one in use first.
+    var connections: [NodeID: [Connection]] = [:]
+    var nodes: [Connection: NodeID] = [:]
+    /// Where nodes were reached before.
+    var addresses: [NodeID: Address] = [:]
+    var connecting: [Connection: (address: Address, promise: Promise<NodeID>?, node: NodeID?)] = [:]
+    /// Messages that a full connection did not take yet.
+    var unsent: [Connection: [[UInt8]]] = [:]
+    var scratch = [UInt8](repeating: 0, count: TransferMessage.maximumByteCount)
+    private var isStopping = false
+
+    /// - Throws: what `register` throws.
+    init(
+        _ transport: consuming Wire, kind: TransportKind, store: StoreClient, control: TransferControl,
+        failed: @escaping @Sendable (ObjectID, Int, UInt32, FabricError.Code) -> Void
+    ) throws(FabricError) {
+        var transport = transport
+        // SAFETY: the arena stays reserved as long as the store client, which this loop keeps. Parts
+        // without memory fault inside the kernel, which answers with EFAULT.
+        region = try unsafe transport.register(store.segments.arena, access: .read)
+        control.connectWaker(transport.waker)
+        self.transport = transport
+        self.kind = kind
+        self.store = store
+        self.control = control
+        self.failed = failed
+        var configuration = PullConfiguration()
+        configuration.budgetBytes = max(1 << 20, store.geometry.capacity / 2)
+        configuration.maximumObjectBytes = store.geometry.capacity
+        pulls = PullMachine(configuration: configuration)
+    }
+
+    func run() {
+        while true {
+            while let event = transport.poll() {
+                handle(event)
+                runDirectives()
+            }
+            for request in control.takeRequests() { handle(request) }
+            if isStopping { break }
+            let now = Timestamp.now
+            pulls.tick(now: now, into: &pullDirectives)
+            serves.tick(now: now, into: &serveDirectives)
+            runDirectives()
+            transport.wait(until: min(pulls.nextDeadline, serves.nextDeadline))
+        }
+        for attempt in connecting.values { attempt.promise?.fulfil(.failure(FabricError(.closed, "the fabric"))) }
+    }
+
+    // MARK: Requests of other threads
+
+    private func handle(_ request: TransferControl.Request) {
+        let now = Timestamp.now
+        switch request {
+        case .pull(let id, let waiter, let deadline):
+            waiting[waiter] = id
+            pulls.pull(
+                id, from: sources(of: id), priority: .get, deadline: deadline, waiter: waiter, now: now,
+                into: &pullDirectives)
+        case .cancel(let waiter):
+            pulls.cancel(waiter: waiter, now: now, into: &pullDirectives)
+        case .connect(let address, let deadline, let promise):
+            connect(to: address, node: nil, deadline: deadline, promise)
+        case .statistics(let promise):
+            promise.fulfil(.success(statistics))
+        case .stop:
+            isStopping = true
+        }
+    }
+
+    /// Nodes that may have an object: its owner's, or if that one is unknown, all that are connected.
+    private func sources(of id: ObjectID) -> [NodeID] {
+        let owner = id.owner.node
+        if connections[owner] != nil || addresses[owner] != nil { return [owner] }
+        return connections.keys.sorted()
+    }
+
+    private var statistics: TransferStatistics {
+        TransferStatistics(
+            transport: kind, peers: connections.count, objectsPulled: pulls.statistics.objectsPulled,
+            bytesPulled: pulls.statistics.bytesRead + pulls.statistics.bytesInline,
+            requestsRepeated: pulls.statistics.requestsRepeated, readsRepeated: pulls.statistics.readsWasted,
+            pinsForPeers: serves.pins, wire: transport.statistics)
+    }
+
+    // MARK: Events of the transport
+
+    private func handle(_ event: TransportEvent) {
+        let now = Timestamp.now
+        switch event {
+        case .connected(let connection): connected(connection, now)
+        case .message(let connection): received(on: connection, now)
+        case .completed(_, let token, let failure):
+            pulls.completed(token: token, failure: failure, now: now, into: &pullDirectives)
+        case .notified: break
+        case .writable(let connection):
+            sendUnsent(connection)
+            pulls.writable(connection, now: now, into: &pullDirectives)
+        case .finished(let connection): transport.close(connection)
+        case .closed(let connection, let failure): closed(connection, failure, now)
+        }
+    }
+
+    private func received(on connection: Connection, _ now: Timestamp) {
+        let message: TransferMessage
+        do throws(WireError) {
+            message = try TransferMessage.read(transport.message, extents: &extents)
+        } catch {
+            // Not what this version sends: whatever it is, nothing good follows.
+            return transport.close(connection)
+        }
+        switch message {
+        case .call(let call): serves.received(call, from: connection, now: now, into: &serveDirectives)
+        case .reply(let reply):
+            pulls.received(reply, extents: extents, from: connection, now: now, into: &pullDirectives)
+        }
+    }
+
+    // MARK: Connections
+
+    func connect(to address: Address, node: NodeID?, deadline: Timestamp, _ promise: Promise<NodeID>?) {
+        do throws(FabricError) {
+            let connection = try transport.connect(to: address, deadline: deadline)
+            connecting[connection] = (address, promise, node)
+        } catch {
+            promise?.fulfil(.failure(error))
+            if let node {
+                pulls.connectFailed(
+                    node, TransportFailure(error.code, errno: error.errno), now: .now, into: &pullDirectives)
+            }
+        }
+    }
+
+    private func connected(_ connection: Connection, _ now: Timestamp) {
+        guard let node = transport.peer(of: connection) else { return }
+        if let attempt = connecting.removeValue(forKey: connection) {
+            addresses[node] = attempt.address
+            attempt.promise?.fulfil(.success(node))
+            if let expected = attempt.node, expected != node {
+                pulls.connectFailed(
+                    expected, TransportFailure(.staleIncarnation), now: now, into: &pullDirectives)
+            }
+        }
+        nodes[connection] = node
+        connections[node, default: []].append(connection)
+        pulls.connected(node, connection, now: now, into: &pullDirectives)
+    }
+
+    private func closed(_ connection: Connection, _ failure: TransportFailure, _ now: Timestamp) {
+        unsent[connection] = nil
+        if let attempt = connecting.removeValue(forKey: connection) {
+            attempt.promise?.fulfil(.failure(failure.error("connect to \(attempt.address)")))
+            if let node = attempt.node { pulls.connectFailed(node, failure, now: now, into: &pullDirectives) }
+        }
+        serves.connectionClosed(connection, into: &serveDirectives)
+        pulls.disconnected(connection, failure, now: now, into: &pullDirectives)
+        guard let node = nodes.removeValue(forKey: connection) else { return }
+        let others = connections[node, default: []].filter { $0 != connection }
+        connections[node] = others.isEmpty ? nil : others
+        if let other = others.first { pulls.connected(node, other, now: now, into: &pullDirectives) }
+    }
+}
+
+/// Keeps a draft where an array or dictionary needs a copyable value.
+final class DraftBox {
+    private var draft: Draft?
+    /// Where the object begins in the arena.
+    let arenaOffset: UInt64
+    init(_ draft: consuming Draft) {
+        arenaOffset = draft.arenaOffset
+        self.draft = consume draft
+    }
+
+    func seal() throws(FabricError) {
+        guard let draft = draft.take() else { preconditionFailure("sealed twice") }
+        _ = try draft.seal()
+    }
+}
+
+/// An object pinned for another node.
+struct ServedObject {
+    let object: PinnedEntry
+}

@@ -1,0 +1,118 @@
+// Starts and stops the transfer thread, and chooses the transport it runs on.
+
+internal import RayCore
+internal import Synchronization
+
+/// The network side of a fabric.
+final class TransferService: Sendable {
+    let control: TransferControl
+    let kind: TransportKind
+    /// Where other nodes connect to; nil when this node does not listen.
+    let address: Address?
+    private let thread: SystemThread
+
+    /// What a transfer thread is started with.
+    struct Setup: Sendable {
+        var listen: Address?
+        var transport: TransportConfiguration
+        var store: StoreClient
+        var control: TransferControl
+        var failed: @Sendable (ObjectID, Int, UInt32, FabricError.Code) -> Void
+    }
+
+    /// Starts the transport that `choice` asks for. Loopback needs its network.
+    static func start(
+        _ choice: TransportChoice, _ setup: Setup, log: (@Sendable (String) -> Void)?
+    ) throws(FabricError) -> TransferService {
+        switch choice.selection {
+        case .uring:
+            do throws(FabricError) {
+                return try TransferService(kind: .uring, setup) { () throws(FabricError) in
+                    try UringTransport(configuration: setup.transport)
+                }
+            } catch {
+                guard error.code == .ioUringForbidden, choice.allowsFallback else { throw error }
+                log?("io_uring is forbidden here, using nio instead: \(error)")
+                return try startNIO(setup)
+            }
+        case .nio: return try startNIO(setup)
+        case .loopback(let network):
+            return try TransferService(kind: .loopback, setup) { () throws(FabricError) in
+                try LoopbackTransport(setup.transport, network: network)
+            }
+        }
+    }
+
+    private static func startNIO(_ setup: Setup) throws(FabricError) -> TransferService {
+        #if NIO
+            return try TransferService(kind: .nio, setup) { () throws(FabricError) in
+                try NIOTransport(configuration: setup.transport)
+            }
+        #else
+            throw FabricError(.unsupported, "this build leaves the nio transport out (trait NIO)")
+        #endif
+    }
+
+    /// Some transports must be made by the thread that uses them.
+    private init<Wire: Transport & SendableMetatype & ~Copyable>(
+        kind: TransportKind, _ setup: Setup, make: @escaping @Sendable () throws(FabricError) -> Wire
+    ) throws(FabricError) {
+        let started = try Promise<Address?>()
+        self.kind = kind
+        control = setup.control
+        thread = try SystemThread(name: "fabric-transfer") {
+            do throws(FabricError) {
+                var transport = try make()
+                let address: Address?
+                if let listen = setup.listen { address = try transport.listen(at: listen) } else { address = nil }
+                let loop = try TransferLoop(
+                    transport, kind: kind, store: setup.store, control: setup.control, failed: setup.failed)
+                started.fulfil(.success(address))
+                loop.run()
+            } catch {
+                started.fulfil(.failure(error))
+            }
+        }
+        address = try started.wait()
+    }
+
+    func connect(to address: Address, deadline: Timestamp) throws(FabricError) -> NodeID {
+        let promise = try Promise<NodeID>()
+        control.post(.connect(address, deadline: deadline, promise))
+        return try promise.wait()
+    }
+
+    func statistics() throws(FabricError) -> TransferStatistics {
+        let promise = try Promise<TransferStatistics>()
+        control.post(.statistics(promise))
+        return try promise.wait()
+    }
+
+    func stop() {
+        control.post(.stop)
+        thread.join()
+    }
+}
+
+/// Which transport a fabric uses between nodes.
+public struct TransportChoice: Sendable {
+    enum Selection: Sendable {
+        case uring
+        case nio
+        case loopback(LoopbackNetwork)
+    }
+    let selection: Selection
+    /// Whether nio may take the place of uring where the system forbids io_uring.
+    let allowsFallback: Bool
+
+    /// io_uring sockets; starting fails with `ioUringForbidden` where the system forbids them.
+    public static let uring = TransportChoice(selection: .uring, allowsFallback: false)
+    /// io_uring sockets, or SwiftNIO where the system forbids them; that is logged.
+    public static let uringOrNIO = TransportChoice(selection: .uring, allowsFallback: true)
+    /// SwiftNIO sockets.
+    public static let nio = TransportChoice(selection: .nio, allowsFallback: false)
+    /// Within one process, for tests.
+    public static func loopback(_ network: LoopbackNetwork) -> TransportChoice {
+        TransportChoice(selection: .loopback(network), allowsFallback: false)
+    }
+}

@@ -1,0 +1,159 @@
+// The tools of others that measure the same work: how they are called, and what they print.
+
+internal import CLinux
+internal import RayCore
+internal import RayFabric
+
+/// What a peer has measured once.
+struct PeerFigure {
+    var latencyP50: Double?
+    var bytesPerSecond: Double?
+    var operationsPerSecond: Double?
+}
+
+/// A tool that may be installed here.
+enum PeerTool: String, CaseIterable {
+    case ucx = "ucx_perftest"
+    case iperf3
+
+    /// The tools on PATH.
+    static var found: [PeerTool] {
+        let path = unsafe getenv("PATH").map { unsafe String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"
+        return allCases.filter { tool in
+            path.split(separator: ":").contains { unsafe access("\($0)/\(tool.rawValue)", X_OK) == 0 }
+        }
+    }
+
+    /// The name beside a figure; nil when the tool has nothing that does the work of `item`.
+    func name(for item: TransportCase) -> String? {
+        switch (self, item.transport, item.kind) {
+        case (.ucx, .shm, _): "ucx posix"
+        case (.ucx, .uring, _), (.ucx, .nio, _): "ucx tcp"
+        // A stream without messages: only large operations compare.
+        case (.iperf3, .uring, .bw), (.iperf3, .nio, .bw): item.size >= 64 << 10 ? "iperf3" : nil
+        case (.ucx, .loopback, _), (.iperf3, _, _): nil
+        }
+    }
+}
+
+/// One run of a peer: a server in a process of its own and a client, pinned as our ends are.
+struct PeerRun {
+    let item: TransportCase
+    let plan: RunPlan
+    private static let outputLimit = 1 << 20
+
+    /// - Parameter iterations: how many operations a tool that counts is to do; nil for a first guess.
+    func ucx(iterations: Int?) throws(FabricError) -> PeerFigure {
+        let variables =
+            item.transport == .shm ? ["UCX_TLS=posix,self"] : ["UCX_TLS=tcp,self", "UCX_NET_DEVICES=lo"]
+        let port = try Self.freePort()
+        var common = ["-p", String(port)]
+        var test = ["-t", item.kind == .lat ? "tag_lat" : "tag_bw", "-s", String(item.size)]
+        test += ["-n", String(iterations ?? 2000), "-w", String(min((iterations ?? 2000) / 10, 10_000)), "-f", "-v"]
+        if let cpu = plan.remoteCPU { common += ["-c", String(cpu)] }
+        let server = try start("ucx_perftest", common, variables)
+        var client = ["127.0.0.1", "-p", String(port)] + test
+        if let cpu = plan.localCPU { client += ["-c", String(cpu)] }
+        let output = try run("ucx_perftest", client, variables)
+        server.terminate()
+        guard let figure = Self.parseUCX(output, item.kind) else {
+            throw FabricError(.unsupported, "ucx_perftest printed nothing that is understood: \(output.prefix(200))")
+        }
+        return figure
+    }
+
+    func iperf3() throws(FabricError) -> PeerFigure {
+        let port = try Self.freePort()
+        let server = try start("iperf3", ["-s", "-1", "-p", String(port)], [])
+        var arguments = ["-c", "127.0.0.1", "-p", String(port), "-l", String(min(item.size, 1 << 20)), "-J"]
+        // iperf3 takes whole seconds.
+        arguments += ["-t", String(max(1, Int(plan.duration.saturatedNanoseconds / 1_000_000_000)))]
+        arguments += ["-P", String(item.streams)]
+        if let local = plan.localCPU, let remote = plan.remoteCPU { arguments += ["-A", "\(local),\(remote)"] }
+        let output = try run("iperf3", arguments, [])
+        server.terminate()
+        guard let figure = Self.parseIperf(output) else {
+            throw FabricError(.unsupported, "iperf3 printed nothing that is understood: \(output.prefix(200))")
+        }
+        return figure
+    }
+
+    /// The last line of numbers under ucx_perftest's CSV heading. Its megabytes have 2^20 bytes.
+    static func parseUCX(_ output: String, _ kind: TransportCase.Kind) -> PeerFigure? {
+        let lines = output.filter { $0 != " " }.split(whereSeparator: \.isNewline).map { $0.split(separator: ",") }
+        guard let heading = lines.first(where: { $0.first == "iterations" }),
+            let numbers = lines.last(where: { $0.count == heading.count && Double($0[0]) != nil })
+        else { return nil }
+        func value(_ suffix: String) -> Double? {
+            heading.firstIndex { $0.hasSuffix(suffix) }.flatMap { Double(numbers[$0]) }
+        }
+        let rate = value("overall_mr")
+        guard kind == .bw else { return PeerFigure(latencyP50: value("percentile_lat"), operationsPerSecond: rate) }
+        return PeerFigure(
+            bytesPerSecond: value("overall_bw").map { $0 * Double(1 << 20) }, operationsPerSecond: rate)
+    }
+
+    /// The received sum in iperf3's JSON.
+    static func parseIperf(_ output: String) -> PeerFigure? {
+        guard let sum = output.firstRange(of: "\"sum_received\"") else { return nil }
+        let rest = output[sum.upperBound...]
+        guard let field = rest.firstRange(of: "\"bits_per_second\":") else { return nil }
+        let number = rest[field.upperBound...].drop { $0.isWhitespace }.prefix { !",}\n\t ".contains($0) }
+        return Double(number).map { PeerFigure(bytesPerSecond: $0 / 8) }
+    }
+
+    // MARK: Processes
+
+    private func start(
+        _ program: String, _ arguments: [String], _ variables: [String], output: Int32? = nil
+    ) throws(FabricError) -> ChildProcess {
+        var words = ["peer", "--parent", String(getpid())]
+        for variable in variables { words += ["--variable", variable] }
+        let sink = unsafe rf_open("/dev/null", O_WRONLY | O_CLOEXEC)
+        guard sink >= 0 else { throw systemError("open /dev/null") }
+        let null = FileDescriptor(owning: sink)
+        let child = try ChildProcess(
+            "/proc/self/exe", arguments: words + ["--", program] + arguments, output: output ?? null.number)
+        return child
+    }
+
+    /// Runs a program to its end and gives what it printed.
+    private func run(
+        _ program: String, _ arguments: [String], _ variables: [String]
+    ) throws(FabricError) -> String {
+        // The server has no way to say that it is ready; a client that comes too early is repeated.
+        let deadline = Timestamp.now + plan.duration + .seconds(20)
+        while true {
+            let pipe = try SocketPair()
+            let child = try start(program, arguments, variables, output: pipe.theirs.number)
+            let text = try Self.readAll(pipe.takeOurs(), child, by: deadline)
+            let isRefused = text.contains("refused") || text.contains("connect() failed") || text.isEmpty
+            guard isRefused, Timestamp.now < deadline else { return text }
+        }
+    }
+
+    private static func readAll(
+        _ source: consuming FileDescriptor, _ child: borrowing ChildProcess, by deadline: Timestamp
+    ) throws(FabricError) -> String {
+        var bytes: [UInt8] = []
+        var part = [UInt8](repeating: 0, count: 64 << 10)
+        while bytes.count < outputLimit {
+            let left = (deadline - Timestamp.now).saturatedNanoseconds / 1_000_000
+            var entry = pollfd(fd: source.number, events: Int16(POLLIN), revents: 0)
+            guard left > 0, unsafe poll(&entry, 1, Int32(left)) > 0 else {
+                throw FabricError(.deadlineExceeded, "a peer's tool did not end")
+            }
+            let count = unsafe part.withUnsafeMutableBytes { unsafe recv(source.number, $0.baseAddress, $0.count, 0) }
+            guard count > 0 else { break }
+            bytes += part[0..<count]
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// A port that is free now.
+    private static func freePort() throws(FabricError) -> UInt16 {
+        let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
+        guard case .tcp(_, let port) = listener.address else { throw FabricError(.addressInvalid, "no port") }
+        return port
+    }
+}
