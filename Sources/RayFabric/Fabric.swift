@@ -18,7 +18,7 @@ public final class Fabric: Sendable {
     public init(_ configuration: FabricConfiguration) throws(FabricError) {
         var random = SystemRandomNumberGenerator()
         let node = configuration.node ?? .random(using: &random)
-        let spin = configuration.store.spin
+        let spin = configuration.store.spin.unlessOnOneProcessor
         let (here, there) = try UnixSocket.pair()
         let socket = UnixSocket(owning: here)
         guard let network = configuration.network else {

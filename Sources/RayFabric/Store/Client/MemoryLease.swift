@@ -1,5 +1,6 @@
 // Where a client's new objects go: extents granted by the host, filled from the front without IPC.
 
+internal import CLinux
 internal import RayCore
 internal import Synchronization
 
@@ -80,7 +81,7 @@ extension StoreClient {
         -> Range<UInt64>
     {
         var hasAsked = false
-        var spins = 0
+        var spinEnd: Timestamp?
         while true {
             let wakeCount = ring.wakeCount
             takeReplies()
@@ -103,29 +104,28 @@ extension StoreClient {
                 let granule = UInt64(StoreGeometry.granule)
                 try push(StoreCommand(kind: .grant, offset: preferred * granule, size: count * granule))
                 hasAsked = true
-                spins = 0
+                spinEnd = nil
             }
-            try pause(wakeCount, &spins, deadline: deadline, "memory for an object")
+            try pause(wakeCount, &spinEnd, deadline: deadline, "memory for an object")
         }
     }
 
-    /// Waits a little for the host: spins first, then sleeps.
+    /// Waits for the host to say something: spins until `spinEnd`, which the first call sets, then sleeps.
     func pause(
-        _ wakeCount: UInt32, _ spins: inout Int, deadline: Timestamp, _ what: @autoclosure () -> String
+        _ wakeCount: UInt32, _ spinEnd: inout Timestamp?, deadline: Timestamp, _ what: @autoclosure () -> String
     ) throws(FabricError) {
         try checkAlive()
         if ring.isEvicted { throw FabricError(.protocolViolation, "the host has cut this client off") }
-        if spins == 0 { ringDoorbell() }
-        spins += 1
-        if spins < 64 {
-            let end = Timestamp.now + spin / 16
-            while ring.wakeCount == wakeCount, Timestamp.now < end {}
-            return
+        if spinEnd == nil { ringDoorbell() }
+        let end = spinEnd ?? .now + spin
+        spinEnd = end
+        while Timestamp.now < end {
+            if ring.wakeCount != wakeCount { return }
+            rf_cpu_pause()
         }
         let now = Timestamp.now
         guard now < deadline else { throw FabricError(.deadlineExceeded, what()) }
         sleep(whileWakeCount: wakeCount, for: min(deadline - now, .seconds(3600)))
-        spins = 1
     }
 
     private func refusal(_ code: FabricError.Code, granules: UInt64) throws(FabricError) -> FabricError {

@@ -129,7 +129,6 @@ extension StoreClient {
             throw FabricError(.invalidArgument, "\(count) of \(ids.count) objects")
         }
         try checkAlive()
-        try checkAlive()
         try settleDeletions()
         let pins = try collect(ids, count: count, deadline: .now + limit, pull: pull)
         return ObjectBatch(client: self, ids: ids, pins: pins)
@@ -142,7 +141,7 @@ extension StoreClient {
         var pins: [PinnedEntry?] = Array(repeating: nil, count: ids.count)
         var tokens: [Int: UInt32] = [:]
         do throws(FabricError) {
-            var spins = 0
+            var spinEnd: Timestamp?
             while true {
                 let wakeCount = ring.wakeCount
                 var found = 0
@@ -156,7 +155,7 @@ extension StoreClient {
                     continue
                 }
                 try checkFailures(ids, count: count, tokens)
-                try pause(wakeCount, &spins, deadline: deadline, "waiting for \(describe(ids))")
+                try pause(wakeCount, &spinEnd, deadline: deadline, "waiting for \(describe(ids))")
             }
         } catch {
             for case let pin? in pins { unpin(pin) }

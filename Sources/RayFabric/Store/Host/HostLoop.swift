@@ -91,7 +91,7 @@ final class HostLoop {
         core.start()
         runDirectives()
         var lastWork = Timestamp.now
-        var spin = AdaptiveSpin(longest: configuration.spin)
+        var spin = AdaptiveSpin(longest: configuration.spin.unlessOnOneProcessor)
         var rounds = 0
         while !isStopping {
             if takeCommands() > 0 {
