@@ -63,7 +63,18 @@ enum TransportCatalog {
             _ = try ShmTransport(TransportConfiguration(identity: NodeID(value: 1, incarnation: 1)))
             return purpose(kind)
         case .uring: return purpose(kind) + " (" + (try UringTransport.availability()) + ")"
-        case .nio: throw FabricError(.unsupported, "nio is not in this build")
+        case .nio:
+            #if NIO
+                return purpose(kind)
+            #else
+                throw withoutNIO
+            #endif
         }
     }
+
+    #if !NIO
+        static var withoutNIO: FabricError {
+            FabricError(.unsupported, "this build leaves nio out; build it with the trait NIO, which is on by default")
+        }
+    #endif
 }

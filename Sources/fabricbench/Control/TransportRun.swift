@@ -54,6 +54,14 @@ extension UringTransport: BenchmarkTransport {
     }
 }
 
+#if NIO
+    extension NIOTransport: BenchmarkTransport {
+        static func make(_ configuration: TransportConfiguration) throws(FabricError) -> NIOTransport {
+            try NIOTransport(configuration: configuration)
+        }
+    }
+#endif
+
 /// The memory of one end: private, or shared with those who are given its descriptor.
 @safe
 struct PayloadMemory: ~Copyable {
@@ -128,7 +136,14 @@ enum TransportRun {
             let place = Address.tcp(host: host, port: 0)
             let memory = try UringTransport.makeMemory(byteCount: regionBytes(job))
             return try accept(job, memory, at: place, UringTransport.self, announce: announce)
-        case .nio: throw FabricError(.unsupported, "\(job.transport.rawValue) is not in this build")
+        case .nio:
+            #if NIO
+                let place = Address.tcp(host: host, port: 0)
+                let memory = try NIOTransport.makeMemory(byteCount: regionBytes(job))
+                return try accept(job, memory, at: place, NIOTransport.self, announce: announce)
+            #else
+                throw TransportCatalog.withoutNIO
+            #endif
         }
     }
 
@@ -142,7 +157,13 @@ enum TransportRun {
         case .uring:
             let memory = try UringTransport.makeMemory(byteCount: regionBytes(job))
             return try initiate(job, memory, to: address, UringTransport.self)
-        case .nio: throw FabricError(.unsupported, "\(job.transport.rawValue) is not in this build")
+        case .nio:
+            #if NIO
+                let memory = try NIOTransport.makeMemory(byteCount: regionBytes(job))
+                return try initiate(job, memory, to: address, NIOTransport.self)
+            #else
+                throw TransportCatalog.withoutNIO
+            #endif
         }
     }
 
