@@ -45,8 +45,10 @@ public final class Fabric: Sendable {
         transfer = try TransferService.start(network.transport, setup, log: configuration.store.log)
     }
 
-    /// Attaches to the store that another process of this node hosts at `path`.
-    /// - Parameter name: how `inspect` and errors name this process.
+    /// Attaches to the store that another process of this node hosts.
+    /// - Parameters:
+    ///   - path: the Unix socket of the store.
+    ///   - name: how `inspect` and errors name this process.
     /// - Throws: `connectionRefused` when no host is there, `attachRefused`, `tooManyClients`, …
     public init(attachingTo path: String, name: String = "client") throws(FabricError) {
         host = nil
@@ -73,7 +75,9 @@ public final class Fabric: Sendable {
     public var address: Address? { transfer?.address }
 
     /// Connects to another node, so that its objects can be pulled from here and ours from there.
-    /// - Parameter address: `HOST:PORT` or `[IPv6]:PORT`.
+    /// - Parameters:
+    ///   - address: `HOST:PORT` or `[IPv6]:PORT`.
+    ///   - limit: time for finding, connecting and proving.
     /// - Returns: the node, as it has proven to be.
     /// - Throws: `connectionRefused`, `hostNotFound`, `authenticationFailed`, `notOurProtocol`,
     ///   `deadlineExceeded`, …; `unsupported` in a process that does not host a store with a network.

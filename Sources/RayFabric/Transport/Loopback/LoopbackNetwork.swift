@@ -22,7 +22,9 @@ public final class LoopbackNetwork: Sendable {
     /// The network that endpoints share unless they are given another one.
     public static let process = LoopbackNetwork()
 
-    /// - Parameter seed: the source of the delays and region keys.
+    /// - Parameters:
+    ///   - clock: whether links wait for the real time or for one that a test moves.
+    ///   - seed: the source of the delays and region keys.
     public init(clock: Clock = .real, seed: UInt64 = 0) {
         core = Mutex(LoopbackCore(clock: clock, random: SeededRandom(seed: seed)))
     }
