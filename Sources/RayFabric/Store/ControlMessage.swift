@@ -99,7 +99,7 @@ enum ControlReply: Equatable {
                 writer.integer(UInt8(6))
                 for value in [
                     usage.capacity, usage.primaryBytes, usage.secondaryBytes, usage.objects, usage.evictions,
-                    usage.refusals, usage.duplicates,
+                    usage.refusals, usage.duplicates, usage.readyBytes,
                 ] { writer.integer(value) }
             case .objects(let objects, let next):
                 writer.integer(UInt8(7))
@@ -127,6 +127,7 @@ enum ControlReply: Equatable {
             usage.evictions = try reader.uint64()
             usage.refusals = try reader.uint64()
             usage.duplicates = try reader.uint64()
+            usage.readyBytes = try reader.uint64()
             self = .usage(usage)
         case 7:
             let next = try reader.uint32()

@@ -4,6 +4,9 @@
 public struct StoreUsage: Hashable, Sendable {
     /// Bytes promised at start.
     public var capacity: UInt64 = 0
+    /// Bytes of memory that exist, in use or not: what is put beyond them waits for the system to
+    /// make more, which is slow.
+    public var readyBytes: UInt64 = 0
     /// Bytes of objects put here.
     public var primaryBytes: UInt64 = 0
     /// Bytes of copies of objects of other nodes, which may be evicted.

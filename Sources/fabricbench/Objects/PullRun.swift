@@ -18,7 +18,9 @@ enum PullRun {
             throw FabricError(.unsupported, "objects are not pulled over \(job.transport.rawValue)")
         }
         configuration.network = network
-        return try Fabric(configuration)
+        let fabric = try Fabric(configuration)
+        try StoreRun.awaitMemory(of: fabric)
+        return fabric
     }
 
     /// Pulls the objects of the node at `address` one after another, each time from the network: the

@@ -1,5 +1,6 @@
 // The process that hosts the store of a benchmark, or the node that others pull from.
 
+internal import CLinux
 internal import RayCore
 internal import RayFabric
 
@@ -10,7 +11,22 @@ enum StoreRun {
         var configuration = FabricConfiguration(capacity: capacity, path: job.objects.path)
         configuration.store.prefault = capacity
         configuration.store.maximumObjects = max(2 * (job.objects.count + 16) * job.objects.clients, 1 << 16)
-        return try Fabric(configuration)
+        let fabric = try Fabric(configuration)
+        try awaitMemory(of: fabric)
+        return fabric
+    }
+
+    /// Waits until all memory of a store exists: making it takes the CPU time that is to be measured.
+    static func awaitMemory(of fabric: Fabric) throws(FabricError) {
+        let deadline = Timestamp.now + .seconds(120)
+        while true {
+            let usage = try fabric.usage()
+            if usage.readyBytes == usage.capacity { return }
+            guard Timestamp.now < deadline else {
+                throw FabricError(.deadlineExceeded, "the system makes \(usage.capacity) bytes of memory too slowly")
+            }
+            usleep(2000)
+        }
     }
 
     /// Makes the objects that are got or pulled; their payload follows from the seed and their number.

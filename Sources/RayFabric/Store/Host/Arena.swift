@@ -54,6 +54,9 @@ struct Arena {
     /// Segments nobody has leased, with memory ready for use.
     var readySegments: Int { segments.count { $0.lessee == nil && $0.memory == .present } }
 
+    /// Segments with memory, leased or not.
+    var presentSegments: Int { segments.count { $0.memory == .present } }
+
     // MARK: Allocation
 
     mutating func allocate(for client: Int, minimum: UInt64, preferred: UInt64) -> Outcome {

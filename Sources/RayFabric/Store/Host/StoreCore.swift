@@ -258,6 +258,7 @@ struct StoreCore: ~Copyable {
         while arena.readySegments < limits.segmentsAhead, let segment = arena.fillAhead() {
             directives.append(.fill(segment: segment, replacing: false))
         }
+        usage.readyBytes = UInt64(arena.presentSegments * geometry.segmentBytes)
     }
 
     private mutating func serve(_ session: ClientSession) {
