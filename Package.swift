@@ -72,6 +72,13 @@ let package = Package(
         .testTarget(
             name: "RayFabricTests", dependencies: ["RayFabric", "RayCore", "CLinux", "CThreadSanitizer"],
             swiftSettings: settings),
+        // Real processes that the tests kill, stop and starve.
+        .executableTarget(
+            name: "FabricProbe", dependencies: ["RayFabric", "RayCore", "CLinux"], path: "Tests/FabricProbe",
+            swiftSettings: settings),
+        .testTarget(
+            name: "ProcessTests", dependencies: ["RayFabric", "RayCore", "CLinux", "FabricProbe"],
+            swiftSettings: settings),
     ]
 )
 
