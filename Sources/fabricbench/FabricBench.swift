@@ -16,8 +16,8 @@ struct FabricBench: ParsableCommand {
         version: toolVersion,
         subcommands: [
             SuiteCommand.self, ListCommand.self, LatCommand.self, BwCommand.self, ObjectCommand.self,
-            PullCommand.self, ExplainCommand.self, ServeCommand.self, CompareCommand.self, WorkerCommand.self,
-            PeerCommand.self,
+            PullCommand.self, IdleCommand.self,
+            ExplainCommand.self, ServeCommand.self, CompareCommand.self, WorkerCommand.self, PeerCommand.self,
         ],
         defaultSubcommand: SuiteCommand.self)
 

@@ -48,7 +48,7 @@ struct BwCommand: ParsableCommand {
                     kind: .bw, transport: kind, size: $0, streams: streams, lanes: lanes, bidirectional: bidirectional)
             }
         }
-        output.announce(plan, processes: TransportCase.processes(cases))
+        output.announce(plan, for: cases)
         var bench = try Bench(plan, largest: size.largest)
         guard try output.finish(try bench.measureAll(cases)) else { throw verificationFailed }
     }

@@ -22,7 +22,7 @@ struct LatCommand: ParsableCommand {
         let cases = try connection.kinds().flatMap { kind in
             size.bytes.map { TransportCase(kind: .lat, transport: kind, size: $0) }
         }
-        output.announce(plan, processes: TransportCase.processes(cases))
+        output.announce(plan, for: cases)
         var bench = try Bench(plan, largest: size.largest)
         guard try output.finish(try bench.measureAll(cases)) else { throw verificationFailed }
     }

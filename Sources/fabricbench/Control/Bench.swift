@@ -12,7 +12,8 @@ struct RunPlan {
     /// The CPUs of this process and of the other one; nil leaves the choice to the system.
     var localCPU: Int?
     var remoteCPU: Int?
-    var wait = WaitMode.spin
+    /// How ends wait; nil for what suits the transport.
+    var wait: WaitMode?
     var verify = false
     /// Whether receivers read the payload; nil for the default of the transport.
     var touch: Bool?
@@ -20,6 +21,12 @@ struct RunPlan {
     /// The `fabricbench serve` that has the other end; nil for a second process here.
     var server: Address?
     var injectsCorruption = false
+
+    /// How ends wait unless they are told. With one core, or with nio, whose event loop is a thread that
+    /// shares the end's core, an end that spins keeps the other one from running.
+    func wait(_ transport: TransportKind) -> WaitMode {
+        wait ?? (Processors.allowed.count >= 2 && transport != .nio ? .spin : .adaptive)
+    }
 }
 
 /// A benchmark over a transport at one size.
@@ -102,11 +109,11 @@ struct Bench: ~Copyable {
     }
 
     /// The settings of both ends that follow from the plan.
-    func baseSettings(size: Int) -> WorkSettings {
+    func baseSettings(size: Int, transport: TransportKind = .shm) -> WorkSettings {
         var settings = WorkSettings()
         settings.size = size
         settings.verify = plan.verify
-        settings.wait = plan.wait
+        settings.wait = plan.wait(transport)
         settings.warmup = plan.warmup
         settings.duration = plan.duration
         settings.seed = 0x5261_7946
@@ -115,7 +122,7 @@ struct Bench: ~Copyable {
     }
 
     private func settings(_ item: TransportCase) -> WorkSettings {
-        var settings = baseSettings(size: item.size)
+        var settings = baseSettings(size: item.size, transport: item.transport)
         settings.streams = item.streams
         settings.usesWrites = item.usesWrites
         settings.bidirectional = item.bidirectional

@@ -39,6 +39,16 @@ struct ControlChannel: ~Copyable {
         return length
     }
 
+    /// A worker that hears nothing for so long is not needed any more.
+    static let idleTime = Duration.seconds(600)
+
+    /// Waits until the job that is under way is to end.
+    func awaitEnd() throws(FabricError) {
+        guard case .end = try receive(by: .now + Self.idleTime) else {
+            throw FabricError(.protocolViolation, "a job was begun within another")
+        }
+    }
+
     /// The next message.
     /// - Throws: `deadlineExceeded`, `connectionLost`, `notOurProtocol`, and what the other end reports
     ///   as its own failure.

@@ -156,6 +156,7 @@ extension Report {
         writer.integer(processorNanoseconds.bitPattern)
         writer.integer(corrupted)
         writer.integer(checksum)
+        writer.integer(memoryGrown)
         let entries = latency?.entries ?? []
         writer.integer(UInt32(entries.count))
         for entry in entries {
@@ -172,6 +173,7 @@ extension Report {
         processorNanoseconds = try reader.finiteDouble()
         corrupted = try reader.uint64()
         checksum = try reader.uint64()
+        memoryGrown = try reader.uint64()
         let count = try reader.bounded(0...ControlLimits.histogramEntries)
         guard count > 0 else { return }
         var histogram = LatencyHistogram()

@@ -4,7 +4,7 @@ internal import RayCore
 internal import RayFabric
 
 /// The version of the control protocol; both ends must have the same.
-let controlVersion: UInt16 = 1
+let controlVersion: UInt16 = 2
 
 /// What the worker is to do: the other end of one run.
 struct Job {
@@ -15,6 +15,9 @@ struct Job {
         case socketLatency, socketBandwidth, sharedWords
         /// A process that hosts a store until it is told to end; one that uses it; one that others pull from.
         case storeHost, storeClient, pullSource
+        /// A host with a network, a process that has attached to it, and nodes that have connected to it,
+        /// all idle until they are told to end.
+        case idleHost, idleClient, idlePeers
     }
 
     var work: Work
@@ -53,7 +56,7 @@ struct ObjectWork {
     /// Objects that live at a time, for each client.
     var count = 1
     var clients = 1
-    /// Where the store is hosted, or where the other end of the shm transport listens.
+    /// Where the store is hosted, where the other end of the shm transport listens, or the node to connect to.
     var path = ""
     /// The first of the objects to get.
     var first: ObjectID?

@@ -35,6 +35,9 @@ enum TransportCatalog {
         all.filter { $0.obstacle == nil && $0.kind != .loopback }.map(\.kind)
     }
 
+    /// Those of them that connect two nodes.
+    static var betweenNodes: [TransportKind] { betweenProcesses.filter { $0 != .shm } }
+
     static func entry(_ kind: TransportKind) -> TransportEntry {
         all.first { $0.kind == kind } ?? TransportEntry(kind: kind, purpose: "", obstacle: "unknown")
     }

@@ -9,6 +9,8 @@ internal import RayFabric
 final class Worker {
     private let channel: ControlChannel
     private let child: ChildProcess?
+    /// The process; nil when it is on another machine.
+    let process: pid_t?
     /// The host under which a worker elsewhere is reached.
     private let host: String?
     /// Time to start, and to make the objects of a job.
@@ -27,6 +29,7 @@ final class Worker {
         let child = try ChildProcess(
             "/proc/self/exe", arguments: ["worker", "--parent", String(getpid())],
             descriptors: [pair.theirs.number, memory.descriptor.number])
+        process = child.identifier
         self.child = consume child
         channel = ControlChannel(pair.takeOurs())
         host = nil
@@ -40,6 +43,7 @@ final class Worker {
         }
         let channel = try ControlChannel(StreamSocket.connect(to: address))
         child = nil
+        process = nil
         self.host = host
         self.channel = channel
         try greet()

@@ -10,8 +10,6 @@ struct WorkerLoop: ~Copyable {
     private let memory: Mapping?
     /// Where this worker listens for transports and roofs over TCP.
     private let host: String
-    /// A worker without a job for so long is not needed any more.
-    private static let idleTime = Duration.seconds(600)
 
     init(_ channel: consuming ControlChannel, memory: consuming Mapping?, host: String) {
         self.channel = channel
@@ -25,7 +23,7 @@ struct WorkerLoop: ~Copyable {
             throw FabricError(.notOurProtocol, "the first message is not a greeting")
         }
         try channel.send(.hello(version: controlVersion))
-        while case .begin(let job) = try channel.receive(by: .now + Self.idleTime) {
+        while case .begin(let job) = try channel.receive(by: .now + ControlChannel.idleTime) {
             do throws(FabricError) {
                 try channel.send(.report(try perform(job)))
             } catch {
@@ -39,12 +37,6 @@ struct WorkerLoop: ~Copyable {
     }
 
     private var isOnThisMachine: Bool { memory != nil }
-
-    private func awaitEnd() throws(FabricError) {
-        guard case .end = try channel.receive(by: .now + Self.idleTime) else {
-            throw FabricError(.protocolViolation, "a job was begun within another")
-        }
-    }
 
     private func perform(_ job: Job) throws(FabricError) -> Report {
         if let cpu = job.cpu { try Processors.pin(to: cpu) }
@@ -69,10 +61,12 @@ struct WorkerLoop: ~Copyable {
         case .storeHost:
             guard isOnThisMachine else { throw Self.sameMachineOnly }
             let fabric = try StoreRun.host(job)
+            let before = ProcessMemory.proportional
             let first = job.objects.operation == .get ? try StoreRun.fill(fabric, job) : nil
+            let after = ProcessMemory.proportional
             try channel.send(.ready(.unix(path: job.objects.path), first: first))
-            try awaitEnd()
-            return Report()
+            try channel.awaitEnd()
+            return Report(memoryGrown: UInt64(max(after - before, 0)))
         case .storeClient:
             guard isOnThisMachine else { throw Self.sameMachineOnly }
             let fabric = try Fabric(attachingTo: job.objects.path, name: "fabricbench")
@@ -85,11 +79,14 @@ struct WorkerLoop: ~Copyable {
             try channel.send(.ready(address, first: first))
             var span = MeasuredSpan()
             span.start()
-            try awaitEnd()
+            try channel.awaitEnd()
             span.stop()
             var report = Report()
             report.record(span)
             return report
+        case .idleHost, .idleClient, .idlePeers:
+            guard isOnThisMachine else { throw Self.sameMachineOnly }
+            return try IdleRun.perform(job, on: channel)
         }
     }
 }

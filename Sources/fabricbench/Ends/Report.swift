@@ -12,6 +12,8 @@ struct Report {
     var corrupted: UInt64 = 0
     /// What the receiver's reads of the payload add up to; only there so that they are really made.
     var checksum: UInt64 = 0
+    /// Bytes by which a host's memory has grown while it made its objects.
+    var memoryGrown: UInt64 = 0
     /// Samples of latency, if this end took any.
     var latency: LatencyHistogram?
 

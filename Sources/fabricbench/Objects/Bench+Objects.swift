@@ -15,6 +15,15 @@ struct ObjectCase: CustomStringConvertible {
     var count: Int { objects ?? Self.workingSet(size: size, atMost: operation == .get ? 1000 : 1 << 16) }
     var description: String { "object \(operation.rawValue) \(sizeText(size))" }
 
+    /// Bytes of the host's memory for each object beside its payload; nil where the host makes none, or so
+    /// few that what it touches in whole pages would be most of it.
+    func overhead(_ host: Report) -> Double? {
+        guard operation == .get, count >= Self.leastForOverhead else { return nil }
+        return Double(host.memoryGrown) / Double(count) - Double(size)
+    }
+
+    private static let leastForOverhead = 100_000
+
     static func workingSet(size: Int, atMost limit: Int) -> Int { min(max((64 << 20) / size, 4), limit) }
 }
 
@@ -39,20 +48,24 @@ extension Bench {
         for number in 1...plan.repeats {
             progress.show("\(step)\(item), repeat \(number) of \(plan.repeats)")
             let roof = hasRoof ? try copyRoof(size: item.size, slots: item.count, sourceSlots: 1, settings) : nil
-            let reports = try run(item, settings)
+            let (reports, host) = try run(item, settings)
             corrupted += reports.reduce(0) { $0 + $1.corrupted }
-            repeats.append(Self.figure(reports, roof))
+            var figure = Self.figure(reports, roof)
+            figure.overheadPerObject = item.overhead(host)
+            repeats.append(figure)
         }
         progress.clear()
         return BenchmarkResult(
             benchmark: "object", goal: item.operation == .put ? .throughput : .latency, transport: nil,
             size: item.size, streams: 1, lanes: 1, operation: item.operation.rawValue, clients: item.clients,
-            roofName: hasRoof ? Roof.memcpy.rawValue : nil, repeats: repeats, corrupted: corrupted,
+            objects: item.count, roofName: hasRoof ? Roof.memcpy.rawValue : nil, repeats: repeats, corrupted: corrupted,
             touched: settings.touch, verified: settings.verify)
     }
 
     /// One run: the host in a process of its own, this process the first client, others beside it.
-    private mutating func run(_ item: ObjectCase, _ settings: WorkSettings) throws(FabricError) -> [Report] {
+    private mutating func run(
+        _ item: ObjectCase, _ settings: WorkSettings
+    ) throws(FabricError) -> (clients: [Report], host: Report) {
         let directory = try TemporaryDirectory()
         var job = Job(
             work: .storeHost, transport: .shm, settings: settings, lanes: 1, key: Self.randomKey(),
@@ -76,8 +89,7 @@ extension Bench {
         var reports = [try ObjectClient(fabric, job).run()]
         for other in others { reports.append(try other.finish(clientJob)) }
         fabric.close()
-        _ = try host.end(job)
-        return reports
+        return (reports, try host.end(job))
     }
 
     mutating func measure(_ item: PullCase, step: String = "") throws(FabricError) -> BenchmarkResult {

@@ -11,16 +11,19 @@ enum PullRun {
         configuration.store.prefault = capacity
         var network = NetworkConfiguration(listen: listen?.description, clusterKey: try ClusterKey(job.key))
         network.settings.lanes = job.lanes
-        switch job.transport {
-        case .uring: network.transport = .uring
-        case .nio: network.transport = .nio
-        case .loopback, .shm:
-            throw FabricError(.unsupported, "objects are not pulled over \(job.transport.rawValue)")
-        }
+        network.transport = try choice(job.transport)
         configuration.network = network
         let fabric = try Fabric(configuration)
         try StoreRun.awaitMemory(of: fabric)
         return fabric
+    }
+
+    static func choice(_ transport: TransportKind) throws(FabricError) -> TransportChoice {
+        switch transport {
+        case .uring: .uring
+        case .nio: .nio
+        case .loopback, .shm: throw FabricError(.unsupported, "nodes do not meet over \(transport.rawValue)")
+        }
     }
 
     /// Pulls the objects of the node at `address` one after another, each time from the network: the

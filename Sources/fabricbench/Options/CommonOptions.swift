@@ -54,7 +54,8 @@ struct CommonOptions: ParsableArguments {
     @Flag(inversion: .prefixedNo, help: "Receivers read every cache line (default: with bw over shm and loopback).")
     var touch: Bool?
 
-    @Option(help: "How both ends wait: spin, adaptive (spin a little, then sleep) or sleep (default: spin).")
+    @Option(
+        help: "How both ends wait: spin, adaptive (spin a little, then sleep) or sleep (default: spin, nio adaptive).")
     var wait: WaitMode?
 
     @Flag(help: "Leave the roofs out.")
@@ -101,14 +102,16 @@ struct CommonOptions: ParsableArguments {
         return (first, second)
     }
 
-    /// - Parameter seconds: the default of --duration; the suite has a shorter one.
-    func plan(seconds: Double = Defaults.duration, server: Address? = nil) throws -> RunPlan {
+    /// - Parameters:
+    ///   - seconds: the default of --duration.
+    ///   - warmupSeconds: the default of --warmup.
+    func plan(
+        seconds: Double = Defaults.duration, warmupSeconds: Double = Defaults.warmup, server: Address? = nil
+    ) throws -> RunPlan {
         let (local, remote) = try processors()
-        // One core: a spinning end would keep the other one from running.
-        let defaultWait = Processors.allowed.count >= 2 ? WaitMode.spin : .adaptive
         return RunPlan(
-            duration: .seconds(duration ?? seconds), warmup: .seconds(warmup ?? Defaults.warmup),
-            repeats: repeats ?? Defaults.repeats, localCPU: local, remoteCPU: remote, wait: wait ?? defaultWait,
+            duration: .seconds(duration ?? seconds), warmup: .seconds(warmup ?? warmupSeconds),
+            repeats: repeats ?? Defaults.repeats, localCPU: local, remoteCPU: remote, wait: wait,
             verify: verify, touch: touch, measuresRoof: !noRoof, server: server,
             injectsCorruption: injectCorruption)
     }

@@ -12,6 +12,9 @@ struct RepeatFigure {
     var samples: UInt64
     /// The roof, measured just before it.
     var roof: RoofFigure?
+    /// Bytes of memory for each object beside its payload.
+    var overheadPerObject: Double?
+    var idle: IdleFigure?
 }
 
 /// A figure of a roof.
@@ -33,6 +36,8 @@ struct BenchmarkResult {
     var lanes: Int
     var operation: String?
     var clients: Int?
+    /// Objects that live at a time, for each client.
+    var objects: Int?
     var roofName: String?
     var repeats: [RepeatFigure]
     /// Payloads with wrong bytes or sequence numbers.
@@ -52,6 +57,10 @@ struct BenchmarkResult {
     var localCPUPerGiB: Double? { middle(\.localCPUPerGiB) }
     var remoteCPUPerGiB: Double? { middle(\.remoteCPUPerGiB) }
     var samples: UInt64 { repeats.reduce(0) { $0 + $1.samples } }
+    var overheadPerObject: Double? { middle(\.overheadPerObject) }
+    var idlePercent: Double? { middle(\.idle?.processorPercent) }
+    var idleBytes: Double? { middle { $0.idle.map { Double($0.ownBytes) } } }
+    var idleSharedBytes: Double? { middle { $0.idle.map { Double($0.sharedBytes) } } }
     var roofBytesPerSecond: Double? { middle(\.roof?.bytesPerSecond) }
     var roofLatencyP50: Double? { middle(\.roof?.latencyP50) }
 
@@ -77,7 +86,7 @@ struct BenchmarkResult {
 
 extension BenchmarkResult {
     var json: JSON {
-        .object([
+        var members: [(String, JSON)] = [
             ("benchmark", .string(benchmark)), ("transport", .text(transport)),
             ("size_bytes", .integer(Int64(size))), ("streams", .integer(Int64(streams))),
             ("lanes", .integer(Int64(lanes))), ("op", .text(operation)),
@@ -90,7 +99,15 @@ extension BenchmarkResult {
             ("samples", .integer(Int64(clamping: samples))),
             ("repeats", .array(repeats.map(\.json))),
             ("roof", roofJSON), ("ratio_to_roof", .figure(ratioToRoof)),
-        ])
+        ]
+        if let objects { members.append(("objects", .integer(Int64(objects)))) }
+        if let overheadPerObject { members.append(("overhead_bytes_per_object", .figure(overheadPerObject))) }
+        if let idlePercent {
+            members.append(("cpu_percent", .figure(idlePercent)))
+            members.append(("resident_bytes", .figure(idleBytes)))
+            members.append(("shared_bytes", .figure(idleSharedBytes)))
+        }
+        return .object(members)
     }
 
     private var roofJSON: JSON {
@@ -113,12 +130,18 @@ extension LatencySummary {
 
 extension RepeatFigure {
     var json: JSON {
-        .object([
+        var members: [(String, JSON)] = [
             ("latency_us_p50", .figure(latency?.p50)), ("latency_us_p99", .figure(latency?.p99)),
             ("bytes_per_s", .figure(bytesPerSecond)), ("ops_per_s", .figure(operationsPerSecond)),
             ("samples", .integer(Int64(clamping: samples))),
             ("roof_bytes_per_s", .figure(roof?.bytesPerSecond)),
             ("roof_latency_us_p50", .figure(roof?.latencyP50)),
-        ])
+        ]
+        if let overheadPerObject { members.append(("overhead_bytes_per_object", .figure(overheadPerObject))) }
+        if let idle {
+            members.append(("cpu_percent", .figure(idle.processorPercent)))
+            members.append(("resident_bytes", .integer(Int64(idle.ownBytes))))
+        }
+        return .object(members)
     }
 }

@@ -18,15 +18,29 @@ struct Output {
     /// Whether standard output belongs to JSON or CSV.
     private var isQuiet: Bool { json == "-" || csv == "-" }
 
+    func announce(_ plan: RunPlan, for cases: [TransportCase]) {
+        announce(plan, processes: TransportCase.processes(cases), transports: cases.map(\.transport))
+    }
+
     /// Says how it will be measured.
-    func announce(_ plan: RunPlan, processes: String = "two processes") {
+    func announce(
+        _ plan: RunPlan, processes: String = "two processes", transports: [TransportKind] = []
+    ) {
         guard !isQuiet else { return }
         let pair = plan.localCPU.flatMap { local in plan.remoteCPU.map { "CPUs \(local) and \($0)" } }
         let place = plan.server.map { "the other end at \($0)" } ?? processes
-        var text = "\(place), \(pair ?? "no CPUs chosen"), wait \(plan.wait.name), \(plan.repeats) repeats of "
+        var text = "\(place), \(pair ?? "no CPUs chosen"), \(wait(plan, transports))\(plan.repeats) repeats of "
         text += seconds(plan.duration) + " s after " + seconds(plan.warmup) + " s of warm-up"
         if plan.verify { text += ", every byte verified (the figures pay for it)" }
         print(text + "\n")
+    }
+
+    /// How the ends wait, and which transports differ; nothing where ends do not wait for one another.
+    private func wait(_ plan: RunPlan, _ transports: [TransportKind]) -> String {
+        guard let first = transports.first.map({ plan.wait($0) }) else { return "" }
+        let others = Set(transports.filter { plan.wait($0) != first })
+        let exceptions = others.map { " (\($0.rawValue): \(plan.wait($0).name))" }.sorted().joined()
+        return "wait \(first.name)\(exceptions), "
     }
 
     func note(_ text: String) { if !isQuiet { print(text) } }

@@ -44,6 +44,7 @@ extension BenchmarkResult {
         ("bw", "bw: payload counted at the receiver (median of the repeats)"),
         ("object", "object: one operation of one client, microseconds (median of the repeats)"),
         ("pull", "pull: from request to readable in the local store, microseconds (median of the repeats)"),
+        ("idle", "idle: the host process, with nothing to do (median of the repeats)"),
     ]
 
     private var leftColumns: Int { 1 }
@@ -60,12 +61,15 @@ extension BenchmarkResult {
                 "transport", "size", "streams", "GB/s", "M op/s", "GB/s of repeats", "roof GB/s", "of roof",
                 "CPU s/GiB", "roof is",
             ]
-        case _:
+        case "idle":
+            ["transport", "clients", "connections", "CPU % of a core", "MiB beside the store", "MiB of the store"]
+        case "object":
             [
-                operation == nil ? "transport" : "op", "size", "p50", "p99", "p99.9", "op/s", "GB/s", "roof GB/s",
-                "of roof",
-                "roof is",
+                "op", "size", "objects", "p50", "p99", "p99.9", "op/s", "GB/s", "roof GB/s", "of roof",
+                "overhead B/object", "roof is",
             ]
+        case _:
+            ["transport", "size", "p50", "p99", "p99.9", "op/s", "GB/s", "roof GB/s", "of roof", "roof is"]
         }
     }
 
@@ -88,9 +92,20 @@ extension BenchmarkResult {
                 cell(roofBytesPerSecond, 1e9), ratio, cell(localCPUPerGiB) + "+" + cell(remoteCPUPerGiB),
                 roofName ?? "-",
             ]
+        case "idle":
+            return [
+                name, String(clients ?? 0), String(streams), cell(idlePercent), cell(idleBytes, Double(1 << 20)),
+                cell(idleSharedBytes, Double(1 << 20)),
+            ]
+        case "object":
+            return [
+                operation ?? name, size, String(objects ?? 0), cell(latency?.p50), cell(latency?.p99),
+                cell(latency?.p999), cell(operationsPerSecond), cell(bytesPerSecond, 1e9),
+                cell(roofBytesPerSecond, 1e9), ratio, overheadPerObject.map { fixed($0, 0) } ?? "-", roofName ?? "-",
+            ]
         case _:
             return [
-                operation ?? name, size, cell(latency?.p50), cell(latency?.p99), cell(latency?.p999),
+                name, size, cell(latency?.p50), cell(latency?.p99), cell(latency?.p999),
                 cell(operationsPerSecond), cell(bytesPerSecond, 1e9), cell(roofBytesPerSecond, 1e9), ratio,
                 roofName ?? "-",
             ]
@@ -103,7 +118,7 @@ extension BenchmarkResult {
             "benchmark,transport,op,size_bytes,streams,lanes,clients,latency_us_min,latency_us_mean,latency_us_p50,"
             + "latency_us_p90,latency_us_p99,latency_us_p999,latency_us_max,bytes_per_s,ops_per_s,"
             + "cpu_s_per_gib_local,cpu_s_per_gib_remote,samples,corrupted,roof_name,roof_bytes_per_s,"
-            + "roof_latency_us_p50,ratio_to_roof\n"
+            + "roof_latency_us_p50,ratio_to_roof,objects,overhead_bytes_per_object,cpu_percent,resident_bytes\n"
         return header + results.map(\.csvLine).joined()
     }
 
@@ -116,7 +131,8 @@ extension BenchmarkResult {
             cell(latency?.p90), cell(latency?.p99), cell(latency?.p999), cell(latency?.maximum),
             cell(bytesPerSecond), cell(operationsPerSecond), cell(localCPUPerGiB), cell(remoteCPUPerGiB),
             String(samples), String(corrupted), roofName ?? "", cell(roofBytesPerSecond), cell(roofLatencyP50),
-            cell(ratioToRoof),
+            cell(ratioToRoof), objects.map { String($0) } ?? "", cell(overheadPerObject), cell(idlePercent),
+            cell(idleBytes),
         ]
         return cells.joined(separator: ",") + "\n"
     }

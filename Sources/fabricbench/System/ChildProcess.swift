@@ -6,7 +6,7 @@ internal import RayFabric
 
 /// A child of this process. When it goes out of scope the child is killed, if it still runs, and reaped.
 struct ChildProcess: ~Copyable {
-    private let identifier: pid_t
+    let identifier: pid_t
     /// How long a child may take to end by itself once it is no longer needed.
     private static let grace: Int32 = 500
     /// Descriptors from here on are used by nobody else at the start.
