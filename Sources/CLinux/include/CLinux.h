@@ -210,6 +210,10 @@ static inline int rf_set_option(int socket, int level, int name, int value) {
     return setsockopt(socket, level, name, &value, sizeof value);
 }
 
+static inline int rf_set_congestion_control(int socket, const char *name) {
+    return setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, name, strlen(name));
+}
+
 static inline int rf_listen(int socket, int backlog) { return listen(socket, backlog); }
 
 // Without waiting and without SIGPIPE.

@@ -14,6 +14,7 @@ private struct SpinningSocket: ~Copyable {
 
     init(_ socket: consuming FileDescriptor, deadline: Timestamp) {
         _ = rf_set_option(socket.number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+        SocketOptions.unpaceWithinMachine(socket.number)
         self.socket = socket
         self.deadline = deadline
     }

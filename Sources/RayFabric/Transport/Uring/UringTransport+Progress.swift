@@ -26,7 +26,7 @@ extension UringTransport {
         guard foundEvent == nil else { return }
         messageCount = 0
         let start = Timestamp.now
-        let spinEnd = min(deadline, start + spin)
+        let spinEnd = min(deadline, max(start + spin, lastBulk + bulkSpin.limit))
         repeat {
             progress()
             foundEvent = nextEvent()
@@ -46,9 +46,12 @@ extension UringTransport {
         let end = min(deadline, nextTimer)
         let time = max(.zero, end - now).saturatedNanoseconds
         counters.sleeps += 1
+        let start = now
         ring.wait(nanoseconds: UInt64(time))
         now = .now
+        let bulkBefore = lastBulk
         collect()
+        if lastBulk != bulkBefore { bulkSpin.slept(now - start) }
         wasWoken = false
     }
 
@@ -118,9 +121,11 @@ extension UringTransport {
             socket.flights.remove(.pollOutput)
             if !socket.isEnding { writable(socket) }
         case .receive:
+            lastBulk = now
             socket.flights.remove(.receive)
             if !socket.isEnding { bulkReceived(Int(completion.result), on: socket) }
         case .send:
+            lastBulk = now
             bulkSendCompleted(completion, on: socket)
         case .waker, .cancel: break
         }

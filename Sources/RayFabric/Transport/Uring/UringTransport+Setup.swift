@@ -3,29 +3,6 @@
 internal import CLinux
 public import RayCore
 
-/// Options of TCP sockets.
-enum SocketOptions {
-    /// Buffers of a bulk lane: large enough that a whole piece fits, which keeps the rate steady.
-    private static let wanted: Int32 = 2 << 20
-
-    /// What bulk lanes ask for; nil where the system would give less than it does by itself.
-    static func bulkBufferBytes() -> Int32? {
-        for path in ["/proc/sys/net/core/wmem_max", "/proc/sys/net/core/rmem_max"] {
-            guard let limit = text(ofFile: path).flatMap({ Int($0) }), limit >= Int(wanted) else { return nil }
-        }
-        return wanted
-    }
-
-    static func setNoDelay(_ descriptor: Int32) {
-        _ = rf_set_option(descriptor, RF_IPPROTO_TCP, TCP_NODELAY, 1)
-    }
-
-    static func setBuffers(_ descriptor: Int32, bytes: Int32) {
-        _ = rf_set_option(descriptor, SOL_SOCKET, SO_SNDBUF, bytes)
-        _ = rf_set_option(descriptor, SOL_SOCKET, SO_RCVBUF, bytes)
-    }
-}
-
 extension UringTransport {
     // MARK: Listening
 
@@ -80,6 +57,7 @@ extension UringTransport {
             return
         }
         SocketOptions.setNoDelay(descriptor.number)
+        SocketOptions.unpaceWithinMachine(descriptor.number)
         let socket = adopt(descriptor, role: .handshake)
         halfOpen += 1
         socket.deadline = now + configuration.handshakeTimeout
@@ -141,6 +119,7 @@ extension UringTransport {
     mutating func connectFinished(_ socket: UringSocket) {
         let error = rf_socket_error(socket.descriptor.number)
         guard error == 0, let connection = socket.connection else { return connectFailed(socket, error) }
+        SocketOptions.unpaceWithinMachine(socket.descriptor.number)
         socket.role = .handshake
         let limit = now + configuration.handshakeTimeout
         socket.isHandshakeLimited = limit < socket.deadline

@@ -59,6 +59,9 @@ public struct UringTransport: ~Copyable, Transport {
     var nextTimer = Timestamp.never
     var lastTimers = Timestamp.now
     let spin: Duration
+    /// How long to spin after the last bytes of a bulk lane: the next are often near.
+    var bulkSpin: AdaptiveSpin
+    var lastBulk = Timestamp.zero
     let hotTime: Duration
 
     var inputBuffers: [InputBuffer] = []
@@ -85,6 +88,7 @@ public struct UringTransport: ~Copyable, Transport {
         directory = PeerDirectory(maximumConnectionsPerPeer: configuration.maximumConnectionsPerPeer)
         // With one processor, a spinning reader only keeps the writer from running.
         spin = sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1 ? configuration.spin : .zero
+        bulkSpin = AdaptiveSpin(longest: min(Self.longestBulkSpin, spin * 16))
         hotTime = max(configuration.spin, Self.leastHotTime)
         bulkBufferBytes = SocketOptions.bulkBufferBytes()
         armWaker()
@@ -92,6 +96,8 @@ public struct UringTransport: ~Copyable, Transport {
 
     deinit { Self.release(ring, sockets) }
 
+    /// Longer than a piece takes on the fastest sockets. A wake-up would cost the sender, not only us.
+    static let longestBulkSpin = Duration.microseconds(300)
     /// A connection is read directly for at least this long after its last bytes.
     static let leastHotTime = Duration.microseconds(200)
     /// Most connections that are read directly; each costs a system call a poll.
