@@ -58,3 +58,6 @@ struct FabricBench: ParsableCommand {
 
 /// Ends a command whose payloads did not arrive as they were sent.
 let verificationFailed = ExitCode(1)
+
+/// Ends a comparison in which a peer's tool did not give a figure.
+let peerFailed = ExitCode(1)

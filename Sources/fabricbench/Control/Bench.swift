@@ -31,7 +31,7 @@ struct RunPlan {
 
 /// A benchmark over a transport at one size.
 struct TransportCase: CustomStringConvertible {
-    enum Kind: String { case lat, bw }
+    enum Kind: String, CaseIterable { case lat, bw }
     var kind: Kind
     var transport: TransportKind
     var size: Int

@@ -59,7 +59,9 @@ struct Comparison {
                 item.ratio.map { fixed($0, 2) } ?? "-",
             ])
         }
-        let obstacles = comparisons.compactMap { item in item.obstacle.map { "  \(item.peer): \($0)\n" } }
+        let obstacles = comparisons.compactMap { item in
+            item.obstacle.map { "  \(item.peer), \(item.benchmark) \(item.transport) \(sizeText(item.size)): \($0)\n" }
+        }
         return "compare: peers measured in turn with ours\n" + table.text + obstacles.joined() + "\n"
     }
 }
@@ -67,7 +69,7 @@ struct Comparison {
 extension Bench {
     /// Measures a case and, after each repeat, all tools that have something like it.
     mutating func compare(
-        _ item: TransportCase, with tools: [PeerTool]
+        _ item: TransportCase, with tools: [PeerTool], step: String
     ) throws(FabricError) -> (BenchmarkResult, [Comparison]) {
         let run = PeerRun(item: item, plan: plan)
         let tools = tools.filter { $0.name(for: item) != nil }
@@ -75,7 +77,7 @@ extension Bench {
         var obstacles = [String?](repeating: nil, count: tools.count)
         var iterations: Int?
         let seconds = Double(plan.duration.saturatedNanoseconds) / 1e9
-        let result = try measure(item) { _ throws(FabricError) in
+        let result = try measure(item, step: step) { _ throws(FabricError) in
             for (index, tool) in tools.enumerated() where obstacles[index] == nil {
                 do throws(FabricError) {
                     switch tool {

@@ -40,7 +40,6 @@ enum PeerTool: String, CaseIterable {
 struct PeerRun {
     let item: TransportCase
     let plan: RunPlan
-    private static let outputLimit = 1 << 20
 
     /// - Parameter iterations: how many operations a tool that counts is to do; nil for a first guess.
     func ucx(iterations: Int?) throws(FabricError) -> PeerFigure {
@@ -51,30 +50,26 @@ struct PeerRun {
         var test = ["-t", item.kind == .lat ? "tag_lat" : "tag_bw", "-s", String(item.size)]
         test += ["-n", String(iterations ?? 2000), "-w", String(min((iterations ?? 2000) / 10, 10_000)), "-f", "-v"]
         if let cpu = plan.remoteCPU { common += ["-c", String(cpu)] }
-        let server = try start("ucx_perftest", common, variables)
+        let server = try PeerServer("ucx_perftest", common, variables)
         var client = ["127.0.0.1", "-p", String(port)] + test
         if let cpu = plan.localCPU { client += ["-c", String(cpu)] }
-        let output = try run("ucx_perftest", client, variables)
-        server.terminate()
-        guard let figure = Self.parseUCX(output, item.kind) else {
-            throw FabricError(.unsupported, "ucx_perftest printed nothing that is understood: \(output.prefix(200))")
-        }
+        let output = try run("ucx_perftest", client, variables, against: server)
+        server.stop()
+        guard let figure = Self.parseUCX(output, item.kind) else { throw Self.notUnderstood("ucx_perftest", output) }
         return figure
     }
 
     func iperf3() throws(FabricError) -> PeerFigure {
         let port = try Self.freePort()
-        let server = try start("iperf3", ["-s", "-1", "-p", String(port)], [])
+        let server = try PeerServer("iperf3", ["-s", "-1", "-p", String(port)], [])
         var arguments = ["-c", "127.0.0.1", "-p", String(port), "-l", String(min(item.size, 1 << 20)), "-J"]
         // iperf3 takes whole seconds.
         arguments += ["-t", String(max(1, Int(plan.duration.saturatedNanoseconds / 1_000_000_000)))]
         arguments += ["-P", String(item.streams)]
         if let local = plan.localCPU, let remote = plan.remoteCPU { arguments += ["-A", "\(local),\(remote)"] }
-        let output = try run("iperf3", arguments, [])
-        server.terminate()
-        guard let figure = Self.parseIperf(output) else {
-            throw FabricError(.unsupported, "iperf3 printed nothing that is understood: \(output.prefix(200))")
-        }
+        let output = try run("iperf3", arguments, [], against: server)
+        server.stop()
+        guard let figure = Self.parseIperf(output) else { throw Self.notUnderstood("iperf3", output) }
         return figure
     }
 
@@ -104,50 +99,30 @@ struct PeerRun {
 
     // MARK: Processes
 
-    private func start(
-        _ program: String, _ arguments: [String], _ variables: [String], output: Int32? = nil
-    ) throws(FabricError) -> ChildProcess {
-        var words = ["peer", "--parent", String(getpid())]
-        for variable in variables { words += ["--variable", variable] }
-        let sink = unsafe rf_open("/dev/null", O_WRONLY | O_CLOEXEC)
-        guard sink >= 0 else { throw systemError("open /dev/null") }
-        let null = FileDescriptor(owning: sink)
-        let child = try ChildProcess(
-            "/proc/self/exe", arguments: words + ["--", program] + arguments, output: output ?? null.number)
-        return child
-    }
+    private static let startTime = Duration.seconds(10)
 
-    /// Runs a program to its end and gives what it printed.
+    /// Runs a client to its end and gives what it printed.
     private func run(
-        _ program: String, _ arguments: [String], _ variables: [String]
+        _ program: String, _ arguments: [String], _ variables: [String], against server: borrowing PeerServer
     ) throws(FabricError) -> String {
+        let begun = Timestamp.now
         // The server has no way to say that it is ready; a client that comes too early is repeated.
-        let deadline = Timestamp.now + plan.duration + .seconds(20)
         while true {
             let pipe = try SocketPair()
-            let child = try start(program, arguments, variables, output: pipe.theirs.number)
-            let text = try Self.readAll(pipe.takeOurs(), child, by: deadline)
-            let isRefused = text.contains("refused") || text.contains("connect() failed") || text.isEmpty
-            guard isRefused, Timestamp.now < deadline else { return text }
+            let child = try ChildProcess(peer: program, arguments, variables, output: pipe.theirs.number)
+            let output = PeerOutput(pipe.takeOurs())
+            let text = try output.readAll(by: .now + plan.duration + .seconds(20), from: program)
+            _ = consume child
+            guard text.contains("refused") || text.contains("connect() failed") || text.isEmpty else { return text }
+            try server.check()
+            guard Timestamp.now - begun < Self.startTime else {
+                throw FabricError(.connectionRefused, "\(program) does not reach its server: \(lastLine(text))")
+            }
         }
     }
 
-    private static func readAll(
-        _ source: consuming FileDescriptor, _ child: borrowing ChildProcess, by deadline: Timestamp
-    ) throws(FabricError) -> String {
-        var bytes: [UInt8] = []
-        var part = [UInt8](repeating: 0, count: 64 << 10)
-        while bytes.count < outputLimit {
-            let left = (deadline - Timestamp.now).saturatedNanoseconds / 1_000_000
-            var entry = pollfd(fd: source.number, events: Int16(POLLIN), revents: 0)
-            guard left > 0, unsafe poll(&entry, 1, Int32(left)) > 0 else {
-                throw FabricError(.deadlineExceeded, "a peer's tool did not end")
-            }
-            let count = unsafe part.withUnsafeMutableBytes { unsafe recv(source.number, $0.baseAddress, $0.count, 0) }
-            guard count > 0 else { break }
-            bytes += part[0..<count]
-        }
-        return String(decoding: bytes, as: UTF8.self)
+    private static func notUnderstood(_ program: String, _ output: String) -> FabricError {
+        FabricError(.unsupported, "\(program) printed no figures; its last line is: \(lastLine(output))")
     }
 
     /// A port that is free now.
@@ -156,4 +131,68 @@ struct PeerRun {
         guard case .tcp(_, let port) = listener.address else { throw FabricError(.addressInvalid, "no port") }
         return port
     }
+}
+
+/// The server of a peer's tool.
+private struct PeerServer: ~Copyable {
+    private let process: ChildProcess
+    private let output: PeerOutput
+    private let program: String
+
+    init(_ program: String, _ arguments: [String], _ variables: [String]) throws(FabricError) {
+        let pipe = try SocketPair()
+        process = try ChildProcess(peer: program, arguments, variables, output: pipe.theirs.number)
+        output = PeerOutput(pipe.takeOurs())
+        self.program = program
+    }
+
+    /// Gives it a moment.
+    /// - Throws: `system` with its last words when it has ended.
+    func check() throws(FabricError) {
+        guard process.ends(within: 10) else { return }
+        let words = lastLine(try output.readAll(by: .now + .seconds(1), from: program))
+        throw FabricError(.system, "the server of \(program) ended: \(words)")
+    }
+
+    consuming func stop() { process.terminate() }
+}
+
+/// What a tool prints.
+private struct PeerOutput: ~Copyable {
+    private let source: FileDescriptor
+    private static let limit = 1 << 20
+
+    init(_ source: consuming FileDescriptor) { self.source = source }
+
+    /// - Throws: `deadlineExceeded` when the tool has not ended by then.
+    func readAll(by deadline: Timestamp, from program: String) throws(FabricError) -> String {
+        var bytes: [UInt8] = []
+        var part = [UInt8](repeating: 0, count: 64 << 10)
+        while bytes.count < Self.limit {
+            let left = (deadline - Timestamp.now).saturatedNanoseconds / 1_000_000
+            var entry = pollfd(fd: source.number, events: Int16(POLLIN), revents: 0)
+            guard left > 0, unsafe poll(&entry, 1, Int32(left)) > 0 else {
+                throw FabricError(.deadlineExceeded, "\(program) did not end")
+            }
+            let count = unsafe part.withUnsafeMutableBytes { unsafe recv(source.number, $0.baseAddress, $0.count, 0) }
+            guard count > 0 else { break }
+            bytes += part[0..<count]
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+extension ChildProcess {
+    /// Starts a tool of others, which does not outlive this process.
+    fileprivate init(
+        peer program: String, _ arguments: [String], _ variables: [String], output: Int32
+    ) throws(FabricError) {
+        var words = ["peer", "--parent", String(getpid())]
+        for variable in variables { words += ["--variable", variable] }
+        self = try ChildProcess("/proc/self/exe", arguments: words + ["--", program] + arguments, output: output)
+    }
+}
+
+private func lastLine(_ text: String) -> String {
+    text.split(whereSeparator: \.isNewline).last.map(String.init) ?? "(nothing)"
 }
