@@ -2,10 +2,10 @@
 
 internal import CLinux
 
-enum SystemMemory {
+package enum SystemMemory {
     /// Bytes available on the machine or within this process's memory cgroup, whichever is less;
     /// nil when the system does not tell.
-    static var available: Int? {
+    package static var available: Int? {
         let machine = value(ofField: "MemAvailable:", in: "/proc/meminfo").map { $0 * 1024 }
         let limit = number(in: "/sys/fs/cgroup/memory.max")
         let used = number(in: "/sys/fs/cgroup/memory.current")

@@ -29,30 +29,14 @@ struct ExplainCommand: ParsableCommand {
 
     func run() throws {
         let target = try target()
-        for entry in TransportCatalog.all {
-            print("\(entry.kind.rawValue): \(entry.obstacle.map { "not here: " + $0 } ?? entry.purpose)")
-        }
-        print("recommended for " + TransportCatalog.recommendation + "\n")
+        var text = Explanation.transports + "\n"
         var table = Table(["size", "on this node", "between nodes"], leftColumns: 3)
         for bytes in size.bytes {
-            table.add([sizeText(bytes), local(bytes, target), remote(bytes, target)])
+            table.add([
+                sizeText(bytes), Explanation.local(bytes, target), Explanation.remote(bytes, target),
+            ])
         }
-        print(table.text, terminator: "")
-        print("\nfabricbench sends payload as messages up to 256 KiB in lat and up to 64 KiB in bw, and larger")
-        print("payload as one-sided writes with a notification.")
-    }
-
-    private func local(_ bytes: Int, _ target: Address?) -> String {
-        if case .tcp = target { return "-" }
-        return "object: put 1 copy, create and seal 0, get 0; message over shm: 1 copy; one-sided: 1 copy"
-    }
-
-    private func remote(_ bytes: Int, _ target: Address?) -> String {
-        if let target, case .tcp = target {} else if target != nil { return "-" }
-        guard let kind = TransportCatalog.betweenProcesses.first(where: { $0 != .shm }) else { return "no transport" }
-        let limits = PullConfiguration()
-        return bytes <= limits.inlineLimit
-            ? "pull over \(kind.rawValue): inside the reply (up to \(sizeText(limits.inlineLimit)))"
-            : "pull over \(kind.rawValue): one-sided reads of \(sizeText(limits.chunkBytes)) into the store, no staging copy"
+        text += table.text + "\n" + Explanation.thresholds + "\n" + Explanation.memory + "\n" + Explanation.limits
+        print(text, terminator: "")
     }
 }

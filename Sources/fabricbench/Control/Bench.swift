@@ -46,8 +46,8 @@ struct TransportCase: CustomStringConvertible {
     }
 
     /// Larger payloads go as one-sided writes.
-    private static let largestLatencyMessage = 256 << 10
-    private static let largestBandwidthMessage = 64 << 10
+    static let largestLatencyMessage = 256 << 10
+    static let largestBandwidthMessage = 64 << 10
 
     var description: String { "\(kind.rawValue) \(transport.rawValue) \(sizeText(size))" }
 

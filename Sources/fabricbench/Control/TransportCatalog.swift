@@ -11,7 +11,8 @@ struct TransportEntry {
     let kind: TransportKind
     let purpose: String
     /// Why it can not be used; nil when it can.
-    let obstacle: String?
+    let failure: FabricError?
+    var obstacle: String? { failure?.description }
 
     var json: JSON {
         .object([
@@ -24,9 +25,9 @@ struct TransportEntry {
 enum TransportCatalog {
     static let all: [TransportEntry] = TransportKind.allCases.map { kind in
         do throws(FabricError) {
-            return TransportEntry(kind: kind, purpose: try probe(kind), obstacle: nil)
+            return TransportEntry(kind: kind, purpose: try probe(kind), failure: nil)
         } catch {
-            return TransportEntry(kind: kind, purpose: purpose(kind), obstacle: error.description)
+            return TransportEntry(kind: kind, purpose: purpose(kind), failure: error)
         }
     }
 
@@ -39,7 +40,8 @@ enum TransportCatalog {
     static var betweenNodes: [TransportKind] { betweenProcesses.filter { $0 != .shm } }
 
     static func entry(_ kind: TransportKind) -> TransportEntry {
-        all.first { $0.kind == kind } ?? TransportEntry(kind: kind, purpose: "", obstacle: "unknown")
+        all.first { $0.kind == kind }
+            ?? TransportEntry(kind: kind, purpose: "", failure: FabricError(.unsupported, "unknown"))
     }
 
     static var recommendation: String {

@@ -39,7 +39,7 @@ struct Environment {
     }
 
     /// The soft limit of this process that /proc names so.
-    private static func limit(_ name: String) -> String? {
+    static func limit(_ name: String) -> String? {
         guard let line = lines("/proc/self/limits").first(where: { $0.hasPrefix(name) }) else { return nil }
         return line.dropFirst(name.count).split(separator: " ").first.map(String.init)
     }
@@ -55,7 +55,7 @@ struct Environment {
     }
 
     /// The word in brackets of a file such as `always [madvise] never`.
-    private static func chosen(_ path: String) -> String? {
+    static func chosen(_ path: String) -> String? {
         file(path)?.split(separator: " ").first { $0.hasPrefix("[") }.map { String($0.dropFirst().dropLast()) }
     }
 
