@@ -38,8 +38,8 @@ public final class Fabric: Sendable {
             listen: try network.listen.map { text throws(FabricError) in try Address(parsing: text) },
             transport: transport,
             store: try StoreClient(transferSocket, name: "transfer", spin: spin), control: control,
-            failed: { [weak host] id, client, token, code in
-                host?.pullFailed(id, client: client, token: token, code)
+            failed: { [weak host] id, session, token, code in
+                host?.pullFailed(id, session: session, token: token, code)
             })
         self.host = host
         transfer = try TransferService.start(network.transport, setup, log: configuration.store.log)

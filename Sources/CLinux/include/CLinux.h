@@ -47,6 +47,7 @@ static const int64_t RF_TMPFS_MAGIC = 0x01021994;  // the file system of memfds 
 static const int RF_SEAL_SEAL = 1;
 static const int RF_SEAL_SHRINK = 2;
 static const int RF_SEAL_GROW = 4;
+static const int RF_SEAL_FUTURE_WRITE = 16;  // since Linux 5.1
 static const unsigned int RF_MFD_FLAGS = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 static const int RF_MADV_POPULATE_READ = 22;   // since Linux 5.14
 static const int RF_MADV_POPULATE_WRITE = 23;  // since Linux 5.14

@@ -34,7 +34,8 @@ struct rf_directory_header {
     uint32_t waiters;         // processes wait for objects: ring after each seal
     uint32_t use_clock;       // coarse time of use, for eviction in order of last use
     uint32_t closed;          // 1 when the host has shut down
-    uint32_t padding[28];
+    uint32_t room;            // commands a client may have under way when it seals without asking
+    uint32_t padding[27];
 };
 
 // Word of a segment in the segment table: its generation, which changes when its memory does.
@@ -107,7 +108,9 @@ struct rf_mailbox_header {
     uint64_t padding0[15];
     uint32_t wake;            // futex word, counts wake-ups
     uint32_t evicted;         // 1 when the host has cut this client off
-    uint64_t padding1[15];
+    uint32_t unsent;          // 1 when replies wait for room: ring after taking some
+    uint32_t padding3;
+    uint64_t padding1[14];
     uint64_t replies_written; // reply positions written
     uint64_t padding2[15];
 };

@@ -9,18 +9,32 @@ package struct MemoryFile: ~Copyable, Sendable {
     package let byteCount: Int
 
     /// Creates a file of `byteCount` bytes, all zero, that use no memory until they are touched.
-    package init(name: String, byteCount: Int) throws(FabricError) {
+    /// - Parameter hasOnlyWriter: `mapAsOnlyWriter` follows.
+    package init(name: String, byteCount: Int, hasOnlyWriter: Bool = false) throws(FabricError) {
         let number = unsafe rf_memfd_create(name)
         guard number >= 0 else { throw systemError("create shared memory") }
         let file = FileDescriptor(owning: number)
         guard ftruncate(number, byteCount) == 0 else {
             throw systemError("size shared memory to \(byteCount) bytes")
         }
-        guard rf_add_seals(number, RF_SEAL_SHRINK | RF_SEAL_GROW | RF_SEAL_SEAL) == 0 else {
+        // Other users who were given a descriptor for reading can not open the file anew for writing.
+        guard fchmod(number, 0o400) == 0 else { throw systemError("protect shared memory") }
+        let last = hasOnlyWriter ? 0 : RF_SEAL_SEAL
+        guard rf_add_seals(number, RF_SEAL_SHRINK | RF_SEAL_GROW | last) == 0 else {
             throw systemError("seal shared memory")
         }
         descriptor = file
         self.byteCount = byteCount
+    }
+
+    /// Maps the file for writing. No process can write to it in any other way from then on, not even one
+    /// of the same user that opens it anew.
+    package func mapAsOnlyWriter() throws(FabricError) -> Mapping {
+        let mapping = try Mapping(descriptor.number, byteCount: byteCount, writable: true)
+        guard rf_add_seals(descriptor.number, RF_SEAL_FUTURE_WRITE | RF_SEAL_SEAL) == 0 else {
+            throw systemError("seal shared memory against other writers")
+        }
+        return mapping
     }
 
     /// A descriptor of the same memory that can only be read.

@@ -118,7 +118,11 @@ package struct UnixSocket: ~Copyable, Sendable {
             if received > 0 {
                 return .message(Array(bytes[..<received]), descriptors: Array(descriptors[..<Int(count)]))
             }
-            if received == 0 { return .end }
+            if received == 0 {
+                // An empty message may carry descriptors too.
+                for descriptor in descriptors[..<Int(count)] { _ = close(descriptor) }
+                return .end
+            }
             switch rf_errno() {
             case EINTR: continue
             case EAGAIN: return .none

@@ -75,6 +75,7 @@ enum RingLayout {
         static let commandsTaken = 0
         static let wake = 128
         static let evicted = 132
+        static let unsent = 136
         static let repliesWritten = 256
         @inline(__always)
         static func reply(_ position: UInt64) -> Int {

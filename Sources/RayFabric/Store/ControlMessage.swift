@@ -19,6 +19,7 @@ enum ControlRequest: Equatable {
     static let protocolVersion: UInt16 = 1
     static let magic: UInt32 = 0x5246_4154
     static let maximumBytes = 512
+    static let maximumNameBytes = 64
 
     func encoded() -> [UInt8] {
         encode(limit: Self.maximumBytes) { writer in
@@ -27,7 +28,7 @@ enum ControlRequest: Equatable {
                 writer.integer(UInt8(1))
                 writer.integer(Self.magic)
                 writer.integer(Self.protocolVersion)
-                writer.string(String(name.prefix(64)))
+                writer.string(.printable(name, maximumBytes: Self.maximumNameBytes))
             case .map(let segment, let writable):
                 writer.integer(UInt8(2))
                 writer.integer(UInt32(segment))
@@ -49,7 +50,7 @@ enum ControlRequest: Equatable {
             guard try reader.uint32() == Self.magic, try reader.uint16() == Self.protocolVersion else {
                 throw .malformed
             }
-            self = .hello(name: try reader.string(limit: 256))
+            self = .hello(name: try reader.string(limit: Self.maximumNameBytes))
         case 2: self = .map(segment: Int(try reader.uint32()), writable: try reader.uint8() == 1)
         case 3: self = .synchronise
         case 4: self = .holders
@@ -74,6 +75,7 @@ enum ControlReply: Equatable {
     case objects([ObjectDescription], next: Int?)
 
     static let maximumBytes = 64 << 10
+    static let maximumTextBytes = 32 << 10
     static let objectsPerPage = 128
     static let pinsPerObject = 32
 
@@ -87,14 +89,14 @@ enum ControlReply: Equatable {
             case .refused(let code, let text):
                 writer.integer(UInt8(2))
                 writer.integer(code.rawValue)
-                writer.string(String(text.prefix(4096)))
+                writer.string(.printable(text, maximumBytes: Self.maximumTextBytes))
             case .mapped(let generation):
                 writer.integer(UInt8(3))
                 writer.integer(generation)
             case .done: writer.integer(UInt8(4))
             case .text(let text):
                 writer.integer(UInt8(5))
-                writer.string(String(text.prefix(8192)))
+                writer.string(.printable(text, maximumBytes: Self.maximumTextBytes))
             case .usage(let usage):
                 writer.integer(UInt8(6))
                 for value in [
@@ -114,10 +116,10 @@ enum ControlReply: Equatable {
         var reader = WireReader(bytes)
         switch try reader.uint8() {
         case 1: self = .welcome(client: Int(try reader.uint32()), worker: try reader.workerID())
-        case 2: self = .refused(.init(rawValue: try reader.uint16()), try reader.string(limit: 16384))
+        case 2: self = .refused(.init(rawValue: try reader.uint16()), try reader.string(limit: Self.maximumTextBytes))
         case 3: self = .mapped(generation: try reader.uint64())
         case 4: self = .done
-        case 5: self = .text(try reader.string(limit: 32768))
+        case 5: self = .text(try reader.string(limit: Self.maximumTextBytes))
         case 6:
             var usage = StoreUsage()
             usage.capacity = try reader.uint64()
@@ -151,4 +153,23 @@ private func encode(limit: Int, _ body: (inout WireWriter) -> Void) -> [UInt8] {
         written = writer.count
     }
     return Array(bytes[..<written])
+}
+
+extension String {
+    /// As much of a stranger's text as fits, without what could mislead a reader or a terminal.
+    static func printable(_ text: String, maximumBytes: Int) -> String {
+        var result = String.UnicodeScalarView()
+        var bytes = 0
+        for scalar in text.unicodeScalars {
+            let shown: Unicode.Scalar =
+                switch scalar.properties.generalCategory {
+                case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .unassigned: "?"
+                default: scalar
+                }
+            bytes += UTF8.width(shown)
+            if bytes > maximumBytes { break }
+            result.append(shown)
+        }
+        return String(result)
+    }
 }

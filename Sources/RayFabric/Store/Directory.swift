@@ -98,6 +98,10 @@ struct Directory: ~Copyable, Sendable {
             attributes: .init(word: memory.load(offset + 48)), sealedAt: memory.load(offset + 56))
     }
 
+    /// Commands that a client may have under way before it must ask whether its objects got in.
+    @inline(__always)
+    var room: UInt64 { UInt64(memory.loadHalf(StoreGeometry.Header.room)) }
+
     /// The generation of a segment's memory; 0 when it has none.
     @inline(__always)
     func segmentGeneration(_ segment: Int) -> UInt64 { memory.loadAcquiring(geometry.segmentOffset(segment)) }

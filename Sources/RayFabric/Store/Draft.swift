@@ -83,15 +83,18 @@ public struct Draft: ~Copyable, @unchecked Sendable {
     }
 
     /// Makes the object visible to everyone, for ever unchanged. No copy, no system call as a rule.
-    /// - Throws: `hostLost`; the object does not exist then.
+    /// - Throws: `hostLost`, `tooManyObjects`; the object does not exist then.
     public consuming func seal() throws(FabricError) -> ObjectID {
         guard let client = client.take() else { preconditionFailure("sealed twice") }
+        let isCertain: Bool
         do throws(FabricError) {
-            try client.publish(id, offset: offset, size: size, metadataSize: metadataSize, flags: flags)
+            isCertain = try client.publish(
+                id, offset: offset, size: size, metadataSize: metadataSize, flags: flags)
         } catch {
             client.discard(offset: offset, size: size, metadataSize: metadataSize)
             throw error
         }
+        if !isCertain { try client.confirm(id) }
         return id
     }
 

@@ -10,6 +10,8 @@ public struct StoreConfiguration: Sendable {
     public var maximumObjects = 1 << 20
     /// Most attached processes, this one included.
     public var maximumClients = 256
+    /// How long a process that has connected may take to attach.
+    public var attachLimit: Duration = .seconds(2)
     /// Processes of this group may attach too; nil allows the same user only.
     public var groupID: UInt32?
     /// How long the host's thread looks for work before it sleeps, at most; it adapts.
@@ -20,6 +22,8 @@ public struct StoreConfiguration: Sendable {
     /// Told of what an operator should know: clients cut off, memory refused. Called on the host's
     /// thread; must not block.
     public var log: (@Sendable (String) -> Void)?
+
+    static let mostClients = 1 << 15
 
     public init(capacity: ByteCount, path: String? = nil) {
         self.capacity = capacity

@@ -78,6 +78,7 @@ struct StoreGeometry: Equatable, Sendable {
         static let waiters = 132
         static let useClock = 136
         static let closed = 140
+        static let room = 144
     }
 
     var segmentsOffset: Int { Self.pageBytes }

@@ -68,6 +68,13 @@ struct CommandRing: ~Copyable, Sendable {
         return reply
     }
 
+    /// Whether the host keeps replies for want of room. Looked at after replies were taken.
+    var hasUnsentReplies: Bool {
+        // A fence, see ClientSession.hasRoomForReply.
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        return mailbox.loadHalf(RingLayout.Mailbox.unsent) != 0
+    }
+
     // MARK: Pins
 
     /// Starts to fetch the pin of an entry while its entry is still being read.

@@ -46,15 +46,32 @@ extension StoreClient {
         return try draft.seal()
     }
 
+    /// Tells the host of a sealed object.
+    /// - Returns: whether the directory has an entry for it; if not certain, `confirm` must follow.
     @inline(__always)
     func publish(
         _ id: ObjectID, offset: UInt64, size: Int, metadataSize: Int, flags: StoreCommand.Flags
-    ) throws(FabricError) {
+    ) throws(FabricError) -> Bool {
         try checkAlive()
-        try push(
+        // In this order: the host lowers the room before it says which commands it has taken.
+        let taken = ring.commandsTaken
+        let room = directory.room
+        let position = try push(
             StoreCommand(
                 kind: .publish, flags: flags, id: id, offset: offset, size: UInt64(size),
                 metadataSize: UInt32(metadataSize)))
+        return position &+ 1 &- taken <= min(room, directory.room)
+    }
+
+    /// Waits until the host has taken an object into the directory.
+    /// - Throws: `tooManyObjects` when there was no entry for it; it does not exist then.
+    func confirm(_ id: ObjectID) throws(FabricError) {
+        do throws(FabricError) {
+            for case let pin? in try collect([id], count: 1, deadline: .now + .seconds(30), pull: false) { unpin(pin) }
+        } catch {
+            // Sealed, and deleted by somebody since.
+            guard error.code == .objectDeleted else { throw error }
+        }
     }
 
     /// Gives the memory of an aborted draft back.

@@ -177,8 +177,10 @@ package final class StoreClient: Sendable {
 
     /// Takes the host's replies into the inbox.
     func takeReplies() {
-        inbox.withLock { inbox in
+        let hasTaken = inbox.withLock { inbox in
+            var hasTaken = false
             while let reply = ring.nextReply() {
+                hasTaken = true
                 switch reply.kind {
                 case .grant:
                     inbox.isRequested = false
@@ -191,7 +193,9 @@ package final class StoreClient: Sendable {
                     inbox.failedWaits[reply.token] = reply.code
                 }
             }
+            return hasTaken
         }
+        if hasTaken, ring.hasUnsentReplies { ringDoorbell() }
     }
 
     // MARK: Control requests

@@ -13,8 +13,10 @@ struct Arena {
 
     struct Segment {
         var memory = Memory.absent
-        /// A client, `orphanage`, or nil.
+        /// A client, `orphanage`, `limbo`, or nil.
         var lessee: Int?
+        /// In limbo: the process that may still write here.
+        var process: Int32?
     }
 
     /// What an attempt to allocate came to.
@@ -34,12 +36,16 @@ struct Arena {
     private var pools: [ExtentPool]
     /// The lessee of segments whose process died while they still held objects.
     private let orphanage: Int
+    /// The lessee of segments of sessions that ended while their process lives on: nobody else writes
+    /// there until it is dead, or they hold nothing and get new memory.
+    private let limbo: Int
 
     init(segmentCount: Int, segmentGranules: UInt64, maximumClients: Int) {
         self.segmentGranules = segmentGranules
         segments = Array(repeating: Segment(), count: segmentCount)
         orphanage = maximumClients
-        pools = Array(repeating: ExtentPool(segmentGranules: segmentGranules), count: maximumClients + 1)
+        limbo = maximumClients + 1
+        pools = Array(repeating: ExtentPool(segmentGranules: segmentGranules), count: maximumClients + 2)
     }
 
     func range(ofSegment index: Int) -> Range<UInt64> {
@@ -197,6 +203,7 @@ struct Arena {
         let taken = pools[lessee].takeWhole(range(ofSegment: index))
         precondition(taken, "vacating a segment that is not idle")
         segments[index].lessee = nil
+        segments[index].process = nil
         return lessee != orphanage
     }
 
@@ -204,9 +211,7 @@ struct Arena {
     private mutating func adoptOrphan(for client: Int, minimum: UInt64) -> Bool {
         guard let taken = pools[orphanage].take(minimum: minimum, preferred: minimum) else { return false }
         pools[orphanage].insert(taken)
-        let index = segment(of: taken.lowerBound)
-        segments[index].lessee = client
-        for extent in pools[orphanage].takeAll(inSegment: index) { pools[client].insert(extent) }
+        move(segment(of: taken.lowerBound), to: client)
         return true
     }
 
@@ -220,26 +225,51 @@ struct Arena {
             let end = min(range.upperBound, UInt64(index + 1) * segmentGranules)
             guard let lessee = segments[index].lessee else { preconditionFailure("freeing memory nobody leased") }
             pools[lessee].insert(start..<end)
-            if lessee == orphanage { releaseIfIdle(index) }
+            releaseIfOrphanedAndIdle(index)
             start = end
         }
     }
 
-    /// Ends a client's leases. What its segments still hold stays; nobody writes to them now.
-    mutating func clientEnded(_ client: Int) {
+    /// Ends a client's leases. What its segments still hold stays.
+    /// - Parameter process: may go on writing to them; nil when nobody does.
+    /// - Returns: whether the end of that process matters.
+    mutating func clientEnded(_ client: Int, process: Int32?) -> Bool {
+        var isAwaited = false
         for index in segments.indices where segments[index].lessee == client {
             if segments[index].memory == .filling {
                 segments[index].lessee = nil
                 continue
             }
-            for extent in pools[client].takeAll(inSegment: index) { pools[orphanage].insert(extent) }
-            segments[index].lessee = orphanage
-            releaseIfIdle(index)
+            move(index, to: process == nil ? orphanage : limbo)
+            segments[index].process = process
+            releaseIfOrphanedAndIdle(index)
+            isAwaited = isAwaited || process != nil
+        }
+        return isAwaited
+    }
+
+    /// A process that had ended its session is dead.
+    mutating func processEnded(_ process: Int32) {
+        for index in segments.indices where segments[index].process == process {
+            move(index, to: orphanage)
+            releaseIfOrphanedAndIdle(index)
         }
     }
 
-    private mutating func releaseIfIdle(_ index: Int) {
-        if isIdle(index) { _ = vacate(index) }
+    /// A process that lived on has a session again: what it can write to anyhow is its own again.
+    mutating func processReturned(_ process: Int32, as client: Int) {
+        for index in segments.indices where segments[index].process == process { move(index, to: client) }
+    }
+
+    private mutating func move(_ index: Int, to lessee: Int) {
+        guard let former = segments[index].lessee else { preconditionFailure("moving a segment nobody leased") }
+        for extent in pools[former].takeAll(inSegment: index) { pools[lessee].insert(extent) }
+        segments[index].lessee = lessee
+        segments[index].process = nil
+    }
+
+    private mutating func releaseIfOrphanedAndIdle(_ index: Int) {
+        if segments[index].lessee == orphanage, isIdle(index) { _ = vacate(index) }
     }
 
     // MARK: Memory

@@ -5,6 +5,15 @@ internal import RayCore
 /// One attached client. The ledger is written by the client: everything read from it is checked.
 final class ClientSession {
     let index: Int
+    /// The client as an owner of objects. No other session of this host ever has the same.
+    let worker: WorkerID
+    /// Only the host's own process may publish secondary copies, which can be evicted, and objects of
+    /// other owners.
+    let isTrusted: Bool
+    /// The client's process, which may live on after its session; nil for the host's own.
+    let process: Int32?
+    /// What the client calls itself, fit to be shown.
+    let name: String
     private let ledger: Mapping
     private let mailbox: Mapping
     private let geometry: StoreGeometry
@@ -14,23 +23,33 @@ final class ClientSession {
     var request: (minimum: UInt64, preferred: UInt64)?
     /// Waits registered for this client.
     var waits = 0
-    /// Only the host's own process may publish secondary copies: they can be evicted.
-    let isTrusted: Bool
-    let name: String
+    /// The client broke the protocol: nothing of it is looked at any more.
+    private(set) var isCutOff = false
     private var commandsTaken: UInt64 = 0
     private var repliesWritten: UInt64 = 0
+    /// Replies that found no room in the ring.
+    private var unsent: [StoreReply] = []
+    /// Whether the client was asked to ring when it has made room in the ring.
+    private var isBlocked = false
 
+    /// - Parameter process: the client's process, nil for a trusted one, which the host trusts to write
+    ///   to nothing after its session.
     init(
-        index: Int, name: String, isTrusted: Bool, geometry: StoreGeometry, ledger: consuming Mapping,
-        mailbox: consuming Mapping
+        index: Int, worker: WorkerID, name: String, process: Int32?, geometry: StoreGeometry,
+        ledger: consuming Mapping, mailbox: consuming Mapping
     ) {
         self.index = index
-        self.name = name
-        self.isTrusted = isTrusted
+        self.worker = worker
+        self.name = String.printable(name, maximumBytes: ControlRequest.maximumNameBytes)
+        self.process = process
+        isTrusted = process == nil
         self.geometry = geometry
         self.ledger = ledger
         self.mailbox = mailbox
     }
+
+    /// Tells this session from every other one, earlier and later ones with the same index included.
+    var number: UInt32 { worker.number }
 
     /// The next complete command. A kind that does not exist gives an error.
     func nextCommand() throws(TransportFailure) -> StoreCommand? {
@@ -53,13 +72,45 @@ final class ClientSession {
     /// Lets the client reuse the places of the commands taken so far.
     func confirmCommands() { mailbox.storeReleasing(commandsTaken, at: RingLayout.Mailbox.commandsTaken) }
 
-    /// Whether another reply fits. A client that takes none gets none.
-    var canReply: Bool {
+    // MARK: Replies
+
+    private var ringHasRoom: Bool {
         let taken = ledger.loadAcquiring(RingLayout.Ledger.repliesTaken)
         return taken <= repliesWritten && repliesWritten - taken < RingLayout.replyCount
     }
 
+    /// Replies that wait for room.
+    var unsentReplies: Int { unsent.count }
+
+    /// Whether another reply can be sent now. If not, the client rings once it has taken some.
+    func hasRoomForReply() -> Bool {
+        guard unsent.isEmpty else { return false }
+        if ringHasRoom { return true }
+        isBlocked = true
+        // A fence: the client takes replies and then reads this word, see CommandRing.hasUnsentReplies;
+        // the host writes it and then looks for room.
+        mailbox.storeHalfFencing(1, at: RingLayout.Mailbox.unsent)
+        return ringHasRoom
+    }
+
+    /// Sends a reply, or keeps it until there is room for it.
     func reply(_ reply: StoreReply) {
+        if hasRoomForReply() { write(reply) } else { unsent.append(reply) }
+    }
+
+    /// Sends the replies that waited for room.
+    /// - Returns: whether there was room for some or all, and maybe for others.
+    func unblock() -> Bool {
+        guard isBlocked, ringHasRoom else { return false }
+        isBlocked = false
+        mailbox.storeHalfFencing(0, at: RingLayout.Mailbox.unsent)
+        let waiting = unsent
+        unsent = []
+        for reply in waiting { self.reply(reply) }
+        return true
+    }
+
+    private func write(_ reply: StoreReply) {
         let place = RingLayout.Mailbox.reply(repliesWritten)
         mailbox.store(UInt64(reply.kind.rawValue) | UInt64(reply.token) << 32, at: place)
         mailbox.store(reply.offset, at: place + 8)
@@ -76,7 +127,10 @@ final class ClientSession {
 
     func wakeSleepers() { mailbox.wakeAll(at: RingLayout.Mailbox.wake) }
 
-    func markEvicted() { mailbox.storeHalfFencing(1, at: RingLayout.Mailbox.evicted) }
+    func cutOff() {
+        isCutOff = true
+        mailbox.storeHalfFencing(1, at: RingLayout.Mailbox.evicted)
+    }
 
     /// How often the client has pinned an entry. Ordered after hiding the entry, see ObjectTable.hide.
     func pins(of entry: Int) -> UInt32 { ledger.loadHalfFencing(geometry.pinOffset(entry)) }

@@ -3,11 +3,20 @@
 internal import CLinux
 internal import RayCore
 
+/// A descriptor of a process.
+private final class ProcessFile {
+    let descriptor: FileDescriptor
+    init(_ descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
+}
+
 /// Belongs to one thread from `run` on.
 final class HostLoop {
     private struct Client: ~Copyable {
         let socket: UnixSocket
-        let isTrusted: Bool
+        /// The client's process, nil for the host's own, which is trusted.
+        let process: Int32?
+        /// When a client that has not attached yet is sent away.
+        let deadline: Timestamp
         /// Of the client's event descriptor, once attached.
         var notification: Waker?
         var isAttached: Bool { notification != nil }
@@ -27,6 +36,10 @@ final class HostLoop {
     private var segmentFiles: [SegmentFile?]
     private var clients: [Int: ClientBox] = [:]
     private var workers: UInt32 = 0
+    /// No client that has not attached yet must be sent away before this.
+    private var nextDeadline = Timestamp.never
+    /// Descriptors of processes whose death is awaited.
+    private var processes: [Int32: ProcessFile] = [:]
     private let waker: Waker
     private let doorbell: Waker
     private let takeEvents: () -> [StoreHost.Event]
@@ -38,6 +51,7 @@ final class HostLoop {
         static let waker: UInt64 = 1
         static let doorbell: UInt64 = 2
         static let clients: UInt64 = 16
+        static let processes: UInt64 = 1 << 32
     }
 
     init(
@@ -52,8 +66,9 @@ final class HostLoop {
         self.takeEvents = takeEvents
         (waker, doorbell) = (wakers.events, wakers.doorbell)
         segmentFiles = Array(repeating: nil, count: geometry.segmentCount)
-        let file = try MemoryFile(name: "fabric-directory", byteCount: geometry.directoryBytes)
-        let mapping = try Mapping(file.descriptor.number, byteCount: geometry.directoryBytes, writable: true)
+        let file = try MemoryFile(
+            name: "fabric-directory", byteCount: geometry.directoryBytes, hasOnlyWriter: true)
+        let mapping = try file.mapAsOnlyWriter()
         geometry.write(to: mapping)
         directoryFile = file
         var limits = StoreCore.Limits()
@@ -73,7 +88,8 @@ final class HostLoop {
     }
 
     /// Takes a connected client socket.
-    func adopt(_ socket: consuming UnixSocket, isTrusted: Bool) {
+    /// - Parameter process: the client's process; nil for the host's own, which is trusted.
+    func adopt(_ socket: consuming UnixSocket, process: Int32?) {
         guard let index = (0..<configuration.maximumClients).first(where: { clients[$0] == nil }) else {
             let refusal = ControlReply.refused(
                 .tooManyClients, "the store allows \(configuration.maximumClients) clients")
@@ -82,7 +98,9 @@ final class HostLoop {
         }
         _ = rf_set_nonblocking(socket.descriptor.number)
         guard (try? eventPoll.add(socket.descriptor.number, tag: Tag.clients + UInt64(index))) != nil else { return }
-        clients[index] = ClientBox(Client(socket: socket, isTrusted: isTrusted, notification: nil))
+        let deadline = process == nil ? .never : Timestamp.now + configuration.attachLimit
+        nextDeadline = min(nextDeadline, deadline)
+        clients[index] = ClientBox(Client(socket: socket, process: process, deadline: deadline, notification: nil))
     }
 
     // MARK: The loop
@@ -121,11 +139,19 @@ final class HostLoop {
         return taken
     }
 
+    private func takeAllCommands() {
+        core.takeAllCommands(now: .now)
+        runDirectives()
+    }
+
     /// Sleeps until a doorbell, an event or a control request. Clients that write an urgent command
     /// after the flag is set ring; one written before it is seen by the last look at the rings.
     private func sleep() {
         core.table.setHostSleeping(true)
-        if takeCommands() == 0 { pollDescriptors(timeout: -1) }
+        if takeCommands() == 0 {
+            let rest = nextDeadline == .never ? -1 : max(0, (nextDeadline - .now).wholeMilliseconds)
+            pollDescriptors(timeout: Int32(clamping: rest))
+        }
         core.table.setHostSleeping(false)
     }
 
@@ -134,17 +160,24 @@ final class HostLoop {
         for index in 0..<eventPoll.wait(timeout: timeout, tags: &tags) {
             switch tags[index] {
             case Tag.listener:
-                while let client = listener.accept() { adopt(client, isTrusted: false) }
+                while let client = listener.accept() {
+                    let process = try? client.peerCredentials().process
+                    adopt(client, process: process ?? 0)
+                }
             case Tag.waker:
                 waker.clear()
                 for event in takeEvents() { handle(event) }
             case Tag.doorbell:
                 doorbell.clear()
-            case let tag:
+            case let tag where tag < Tag.processes:
                 serve(Int(tag - Tag.clients))
+            case let tag:
+                processes[Int32(tag - Tag.processes)] = nil
+                core.processEnded(Int32(tag - Tag.processes))
             }
+            runDirectives()
         }
-        runDirectives()
+        if nextDeadline != .never { sendStrangersAway() }
     }
 
     private func handle(_ event: StoreHost.Event) {
@@ -155,8 +188,8 @@ final class HostLoop {
         case .fillFailed(let segment, let error):
             configuration.log?("segment \(segment) could not be filled: \(error)")
             core.segmentFailed(segment)
-        case .pullFailed(let id, let client, let token, let code):
-            core.pullFailed(id, client: client, token: token, code)
+        case .pullFailed(let id, let session, let token, let code):
+            core.pullFailed(id, session: session, token: token, code)
         case .stop:
             isStopping = true
         }
@@ -182,14 +215,15 @@ final class HostLoop {
                 segmentFiles[segment] = nil
             }
             filler.fill(segment)
-        case .pull(let id, let client, let token, let deadline):
+        case .pull(let id, let session, let token, let deadline):
             // Without a network the object may still be sealed here.
-            pulls?.pull(id, client: client, token: token, deadline: deadline)
-        case .cancelPull(let id, let client, let token):
-            pulls?.cancelPull(id, client: client, token: token)
+            pulls?.pull(id, session: session, token: token, deadline: deadline)
+        case .cancelPull(let id, let session, let token):
+            pulls?.cancelPull(id, session: session, token: token)
         case .cutOff(let client):
-            configuration.log?("client \(client) broke the protocol and was cut off")
-            end(client)
+            cutOff(client)
+        case .watch(let process):
+            watch(process)
         }
     }
 
@@ -211,6 +245,43 @@ final class HostLoop {
         core.detach(index, now: .now)
     }
 
+    private func cutOff(_ index: Int) {
+        let name = core.session(index).map { " (\($0.name))" } ?? ""
+        configuration.log?("client \(index)\(name) broke the protocol and was cut off")
+        core.session(index)?.cutOff()
+        end(index)
+    }
+
+    /// Ends the connections of processes that never attached.
+    private func sendStrangersAway() {
+        let now = Timestamp.now
+        guard now >= nextDeadline else { return }
+        nextDeadline = .never
+        for (index, box) in clients where !box.client.isAttached {
+            if box.client.deadline <= now {
+                let refusal = ControlReply.refused(.deadlineExceeded, "attaching took too long")
+                try? box.client.socket.send(refusal.encoded())
+                end(index)
+            } else {
+                nextDeadline = min(nextDeadline, box.client.deadline)
+            }
+        }
+    }
+
+    /// Awaits the death of a process. If the system does not tell of it, what the process may write to
+    /// gets new memory before anybody else has it.
+    private func watch(_ process: Int32) {
+        guard processes[process] == nil else { return }
+        let number = rf_pidfd_open(process)
+        if number < 0 {
+            if rf_errno() == ESRCH { core.processEnded(process) }
+            return
+        }
+        let file = ProcessFile(FileDescriptor(owning: number))
+        guard (try? eventPoll.add(number, tag: Tag.processes + UInt64(process))) != nil else { return }
+        processes[process] = file
+    }
+
     private func serve(_ index: Int) {
         guard let box = clients[index] else { return }
         do throws(FabricError) {
@@ -224,7 +295,7 @@ final class HostLoop {
                     // SAFETY: any bytes are valid UInt8 values.
                     request = try ControlRequest(decoding: unsafe bytes.span.bytes)
                 } catch {
-                    return end(index)
+                    return cutOff(index)
                 }
                 try answer(request, from: index, box)
             }
@@ -234,20 +305,27 @@ final class HostLoop {
     }
 
     private func answer(_ request: ControlRequest, from index: Int, _ box: ClientBox) throws(FabricError) {
-        if case .hello(let name) = request, !box.client.isAttached { return try attach(index, box, name: name) }
-        guard box.client.isAttached else { throw FabricError(.protocolViolation) }
+        if case .hello(let name) = request, !box.client.isAttached {
+            do throws(FabricError) {
+                return try attach(index, box, name: name)
+            } catch {
+                try box.client.socket.send(ControlReply.refused(error.code, error.context).encoded())
+                throw error
+            }
+        }
+        guard box.client.isAttached else { return cutOff(index) }
         switch request {
-        case .hello: throw FabricError(.protocolViolation)
+        case .hello: cutOff(index)
         case .map(let segment, let writable): try map(segment, writable: writable, for: index, box)
         case .synchronise:
-            while takeCommands() > 0 {}
+            takeAllCommands()
             try box.client.socket.send(ControlReply.done.encoded())
         case .holders: try box.client.socket.send(ControlReply.text(core.holders()).encoded())
         case .usage:
-            while takeCommands() > 0 {}
+            takeAllCommands()
             try box.client.socket.send(ControlReply.usage(core.usage).encoded())
         case .inspect(let from):
-            while takeCommands() > 0 {}
+            takeAllCommands()
             let now = Timestamp.now
             let (found, next) = core.inspect(from: from, limit: ControlReply.objectsPerPage)
             let objects = found.map { ObjectDescription(entry: $0.object, pins: $0.pins, now: now) }
@@ -258,16 +336,18 @@ final class HostLoop {
     private func attach(_ index: Int, _ box: ClientBox, name: String) throws(FabricError) {
         let geometry = core.geometry
         let ledger = try MemoryFile(name: "fabric-ledger", byteCount: geometry.ledgerBytes)
-        let mailbox = try MemoryFile(name: "fabric-mailbox", byteCount: geometry.mailboxBytes)
+        let mailbox = try MemoryFile(
+            name: "fabric-mailbox", byteCount: geometry.mailboxBytes, hasOnlyWriter: true)
+        workers += 1
+        let worker = WorkerID(node: node, number: workers)
         let session = ClientSession(
-            index: index, name: name, isTrusted: box.client.isTrusted, geometry: geometry,
+            index: index, worker: worker, name: name, process: box.client.process, geometry: geometry,
             ledger: try Mapping(ledger.descriptor.number, byteCount: geometry.ledgerBytes, writable: false),
-            mailbox: try Mapping(mailbox.descriptor.number, byteCount: geometry.mailboxBytes, writable: true))
+            mailbox: try mailbox.mapAsOnlyWriter())
         let notification = try Waker()
         let readOnlyDirectory = try directoryFile.readOnlyDescriptor()
         let readOnlyMailbox = try mailbox.readOnlyDescriptor()
-        workers += 1
-        let welcome = ControlReply.welcome(client: index, worker: WorkerID(node: node, number: workers))
+        let welcome = ControlReply.welcome(client: index, worker: worker)
         try box.client.socket.send(
             welcome.encoded(),
             descriptors: [

@@ -10,6 +10,8 @@ struct ObjectTable: ~Copyable {
     private(set) var count = 0
     private var freeEntries: [UInt32] = []
     private var nextUnused = 0
+    /// Entries that clients may fill without asking, all together, and how many clients there are.
+    private var promised = (entries: -1, clients: 0)
 
     init(directory: consuming Directory) {
         self.directory = directory
@@ -65,6 +67,15 @@ struct ObjectTable: ~Copyable {
         precondition(version & 0xff == ObjectEntry.State.dying.rawValue)
         directory.memory.storeReleasing(version & ~0xff | ObjectEntry.State.free.rawValue, at: offset)
         freeEntries.append(UInt32(index))
+    }
+
+    /// Says how many objects each client may publish before it must ask whether they got in. Changes
+    /// the word seldom: all clients read its cache line all the time.
+    mutating func promiseRoom(to clients: Int) {
+        let free = freeEntries.count + directory.geometry.entryCount - nextUnused
+        guard free < promised.entries || free > 2 * promised.entries || clients != promised.clients else { return }
+        promised = (free - free / 4, clients)
+        directory.memory.storeHalf(UInt32(promised.entries / max(1, clients)), at: StoreGeometry.Header.room)
     }
 
     func setGeneration(_ generation: UInt64, ofSegment segment: Int) {

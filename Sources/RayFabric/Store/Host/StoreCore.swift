@@ -12,11 +12,13 @@ enum StoreDirective: Equatable {
     /// Give a segment new memory and touch it, then report `segmentFilled`.
     case fill(segment: Int, replacing: Bool)
     /// Fetch an object from another node for a waiting client.
-    case pull(ObjectID, client: Int, token: UInt32, deadline: Timestamp)
+    case pull(ObjectID, session: UInt32, token: UInt32, deadline: Timestamp)
     /// A client no longer waits for a pull.
-    case cancelPull(ObjectID, client: Int, token: UInt32)
+    case cancelPull(ObjectID, session: UInt32, token: UInt32)
     /// A client broke the protocol: close its connection and report `detach`.
     case cutOff(client: Int)
+    /// Report `processEnded` when this process is dead: until then it may write to memory it had leased.
+    case watch(process: Int32)
 }
 
 /// The state of the store.
@@ -24,6 +26,7 @@ struct StoreCore: ~Copyable {
     struct Limits {
         var maximumClients = 256
         var waitsPerClient = 65_536
+        /// Extents granted to a client, and parts of them between what it has published.
         var piecesPerClient = 65_536
         var gravestones = 4096
         var commandsPerTurn = 4096
@@ -31,29 +34,29 @@ struct StoreCore: ~Copyable {
         var segmentsAhead = 2
     }
 
-    private struct Waiter {
-        var client: Int
-        var token: UInt32
-        var flags: StoreCommand.Flags
+    struct Waiter {
+        let session: ClientSession
+        let token: UInt32
+        let flags: StoreCommand.Flags
     }
 
     let geometry: StoreGeometry
     let limits: Limits
     private(set) var table: ObjectTable
-    private var arena: Arena
+    var arena: Arena
     private var sessions: [ClientSession?]
     /// The sessions there are, for loops.
-    private var active: [ClientSession] = []
-    private var waits: [ObjectID: [Waiter]] = [:]
-    private var waitCount = 0
+    private(set) var active: [ClientSession] = []
+    var waits: [ObjectID: [Waiter]] = [:]
+    var waitCount = 0
     /// Deleted entries that somebody still has pinned.
     private var dying: Set<Int> = []
-    /// Entries that may be evicted.
-    private var secondaries: Set<Int> = []
-    private var gravestones: Gravestones
-    private var useClock: UInt32 = 1
-    private(set) var usage = StoreUsage()
-    private(set) var directives: [StoreDirective] = []
+    /// Entries that may be evicted, and the use clock when they were published.
+    private(set) var secondaries: [Int: UInt32] = [:]
+    private(set) var gravestones: Gravestones
+    private(set) var useClock: UInt32 = 1
+    var usage = StoreUsage()
+    var directives: [StoreDirective] = []
 
     init(directory: consuming Directory, limits: Limits = Limits()) {
         geometry = directory.geometry
@@ -81,6 +84,8 @@ struct StoreCore: ~Copyable {
         precondition(sessions[session.index] == nil)
         sessions[session.index] = session
         active.append(session)
+        table.promiseRoom(to: active.count)
+        if let process = session.process { arena.processReturned(process, as: session.index) }
     }
 
     func session(_ client: Int) -> ClientSession? { sessions[client] }
@@ -90,39 +95,82 @@ struct StoreCore: ~Copyable {
     mutating func start() { serveRequests() }
 
     /// A client is gone: takes its last complete commands, then everything it held and did not publish.
+    ///
+    /// A client that was cut off may have written to its objects after it sealed them, and may do so
+    /// still. Nobody can promise that these are unchanged, so they are deleted.
     mutating func detach(_ client: Int, now: Timestamp) {
         guard let session = sessions[client] else { return }
-        while takeCommands(of: session, now: now) == limits.commandsPerTurn {}
+        // What a dead client wrote fits into its ring; a living one could go on for ever.
+        _ = takeCommands(of: session, atMost: Int(RingLayout.commandCount), now: now)
         session.request = nil
         for range in session.outstanding.ranges { arena.free(range) }
         session.outstanding = ExtentSet()
-        forgetWaits(of: client)
+        forgetWaits(of: session)
         sessions[client] = nil
         active.removeAll { $0 === session }
-        arena.clientEnded(client)
+        table.promiseRoom(to: active.count)
+        if session.isCutOff { deleteObjects(inSegmentsOf: client) }
+        if arena.clientEnded(client, process: session.process), let process = session.process {
+            directives.append(.watch(process: process))
+        }
         releaseUnpinned()
         serveRequests()
     }
 
-    /// Takes the commands of all clients, then serves requests for memory.
+    /// A process that had ended its session before is dead: nobody writes to its memory any more.
+    mutating func processEnded(_ process: Int32) {
+        arena.processEnded(process)
+        serveRequests()
+    }
+
+    private mutating func deleteObjects(inSegmentsOf client: Int) {
+        guard arena.segments.contains(where: { $0.lessee == client }) else { return }
+        for entry in table.usedEntries {
+            let object = table.directory.entry(entry)
+            guard object.state == .sealed, object.granules > 0,
+                arena.segments[arena.segment(of: object.extent.lowerBound)].lessee == client
+            else { continue }
+            gravestones.insert(object.id, .objectDeleted)
+            bury(entry)
+        }
+    }
+
+    /// Takes the commands of all clients, at most so many of each, then serves requests for memory.
     /// - Returns: the number of commands taken; 0 means that all rings were empty.
     mutating func takeCommands(now: Timestamp) -> Int {
+        takeCommands(atMost: limits.commandsPerTurn, now: now)
+    }
+
+    /// Takes all commands that were written before this.
+    mutating func takeAllCommands(now: Timestamp) {
+        _ = takeCommands(atMost: Int(RingLayout.commandCount), now: now)
+    }
+
+    private mutating func takeCommands(atMost limit: Int, now: Timestamp) -> Int {
         var taken = 0
-        for session in active { taken += takeCommands(of: session, now: now) }
-        if taken > 0 { serveRequests() }
+        var hasRoomAgain = false
+        for session in active where !session.isCutOff {
+            if session.unblock() {
+                hasRoomAgain = true
+                wake(session, isAsynchronous: true)
+            }
+            taken += takeCommands(of: session, atMost: limit, now: now)
+            if session.isCutOff { directives.append(.cutOff(client: session.index)) }
+        }
+        if taken > 0 || hasRoomAgain { serveRequests() }
         return taken
     }
 
-    private mutating func takeCommands(of session: ClientSession, now: Timestamp) -> Int {
+    private mutating func takeCommands(of session: ClientSession, atMost limit: Int, now: Timestamp) -> Int {
+        guard !session.isCutOff else { return 0 }
         var taken = 0
         do throws(TransportFailure) {
-            while taken < limits.commandsPerTurn, let command = try session.nextCommand() {
+            while taken < limit, let command = try session.nextCommand() {
                 taken += 1
                 try handle(command, from: session, now: now)
             }
         } catch {
-            session.markEvicted()
-            directives.append(.cutOff(client: session.index))
+            session.cutOff()
         }
         if taken > 0 { session.confirmCommands() }
         return taken
@@ -160,9 +208,10 @@ struct StoreCore: ~Copyable {
     private mutating func publish(
         _ command: StoreCommand, from session: ClientSession, now: Timestamp
     ) throws(TransportFailure) {
-        guard command.size <= UInt64(geometry.capacity), command.metadataSize <= StoreGeometry.maximumMetadata else {
-            throw TransportFailure(.protocolViolation)
-        }
+        // An id names its owner, so only the owner may give it out. The transfer brings others' objects.
+        guard command.size <= UInt64(geometry.capacity), command.metadataSize <= StoreGeometry.maximumMetadata,
+            session.isTrusted || command.id.owner == session.worker
+        else { throw TransportFailure(.protocolViolation) }
         let bytes = command.size + UInt64(command.metadataSize)
         var extent: Range<UInt64> = 0..<0
         if bytes > 0 {
@@ -191,8 +240,8 @@ struct StoreCore: ~Copyable {
         }
         gravestones.remove(command.id)
         if isSecondary {
-            secondaries.insert(entry)
             advanceUseClock()
+            secondaries[entry] = useClock
         }
         usage.add(granules: UInt64(extent.count), isSecondary: isSecondary)
         if waitCount > 0 { satisfy(waitersOf: command.id) }
@@ -201,7 +250,8 @@ struct StoreCore: ~Copyable {
     private mutating func insert(
         _ command: StoreCommand, at offset: UInt64, _ attributes: ObjectEntry.Attributes, now: Timestamp
     ) -> Int? {
-        table.insert(
+        defer { table.promiseRoom(to: active.count) }
+        return table.insert(
             command.id, offset: offset, size: command.size, attributes: attributes,
             sealedAt: now.nanoseconds)
     }
@@ -213,8 +263,8 @@ struct StoreCore: ~Copyable {
     }
 
     /// Takes an entry out of sight, and frees it unless it is pinned.
-    private mutating func bury(_ entry: Int) {
-        secondaries.remove(entry)
+    mutating func bury(_ entry: Int) {
+        secondaries[entry] = nil
         table.hide(entry)
         if isPinned(entry) { dying.insert(entry) } else { release(entry) }
     }
@@ -230,10 +280,16 @@ struct StoreCore: ~Copyable {
         arena.free(object.extent)
         usage.remove(granules: object.granules, isSecondary: object.attributes.isSecondary)
         table.release(entry)
+        table.promiseRoom(to: active.count)
     }
 
     private mutating func releaseUnpinned() {
         for entry in dying.sorted() { releaseIfUnpinned(entry) }
+    }
+
+    private mutating func advanceUseClock() {
+        useClock &+= 1
+        table.setUseClock(useClock)
     }
 
     func isPinned(_ entry: Int) -> Bool {
@@ -248,228 +304,5 @@ struct StoreCore: ~Copyable {
             bytes <= UInt64(geometry.capacity) - offset
         else { return nil }
         return offset / granule..<(offset + bytes + granule - 1) / granule
-    }
-
-    // MARK: Memory
-
-    /// Serves the requests that wait for memory, as far as there is any.
-    private mutating func serveRequests() {
-        for session in active where session.request != nil { serve(session) }
-        while arena.readySegments < limits.segmentsAhead, let segment = arena.fillAhead() {
-            directives.append(.fill(segment: segment, replacing: false))
-        }
-        usage.readyBytes = UInt64(arena.presentSegments * geometry.segmentBytes)
-    }
-
-    private mutating func serve(_ session: ClientSession) {
-        guard let request = session.request, session.canReply else { return }
-        while true {
-            switch arena.allocate(for: session.index, minimum: request.minimum, preferred: request.preferred) {
-            case .granted(let range):
-                session.request = nil
-                session.outstanding.insert(range)
-                answer(
-                    session,
-                    .init(
-                        kind: .grant, offset: range.lowerBound * UInt64(StoreGeometry.granule),
-                        size: UInt64(range.count) * UInt64(StoreGeometry.granule)))
-                return
-            case .fill(let segments, let replacing):
-                for segment in segments {
-                    directives.append(.fill(segment: segment, replacing: replacing.contains(segment)))
-                }
-                return
-            case .wait:
-                return
-            case .exhausted:
-                if evictSome() { continue }
-                session.request = nil
-                usage.refusals += 1
-                answer(session, .init(kind: .denied, code: .storeFull))
-                return
-            }
-        }
-    }
-
-    private mutating func answer(_ session: ClientSession, _ reply: StoreReply) {
-        session.reply(reply)
-        session.countWake()
-        directives.append(.wake(client: session.index))
-    }
-
-    /// The background thread has made a segment's memory. The generation tells readers to map it anew.
-    mutating func segmentFilled(_ segment: Int, generation: UInt64) {
-        table.setGeneration(generation, ofSegment: segment)
-        _ = arena.filled(segment)
-        serveRequests()
-    }
-
-    /// The system refused memory for a segment.
-    mutating func segmentFailed(_ segment: Int) {
-        guard let client = arena.fillFailed(segment), let session = sessions[client], session.request != nil else {
-            return
-        }
-        session.request = nil
-        usage.refusals += 1
-        answer(session, .init(kind: .denied, code: .outOfMemory))
-    }
-
-    /// Evicts the unpinned secondary copies that were used longest ago: a 64th of all, at least one.
-    private mutating func evictSome() -> Bool {
-        var candidates: [(entry: Int, age: UInt32)] = []
-        for entry in secondaries where !isPinned(entry) {
-            let lastUse = active.reduce(UInt32(0)) { max($0, $1.lastUse(of: entry)) }
-            candidates.append((entry, useClock &- lastUse))
-        }
-        guard !candidates.isEmpty else { return false }
-        candidates.sort { $0.age != $1.age ? $0.age > $1.age : $0.entry < $1.entry }
-        for candidate in candidates.prefix(max(1, secondaries.count / 64)) {
-            usage.evictions += 1
-            bury(candidate.entry)
-        }
-        return true
-    }
-
-    private mutating func advanceUseClock() {
-        useClock &+= 1
-        table.setUseClock(useClock)
-    }
-
-    // MARK: Waits
-
-    private mutating func wait(_ command: StoreCommand, from session: ClientSession) throws(TransportFailure) {
-        let waiter = Waiter(client: session.index, token: command.token, flags: command.flags)
-        if table.directory.find(command.id) != nil {
-            awaken(waiter)
-        } else if let code = gravestones[command.id], !command.flags.contains(.pull) {
-            fail(waiter, code)
-        } else {
-            guard session.waits < limits.waitsPerClient else { throw TransportFailure(.protocolViolation) }
-            session.waits += 1
-            waits[command.id, default: []].append(waiter)
-            setWaitCount(waitCount + 1)
-            if command.flags.contains(.pull) {
-                directives.append(
-                    .pull(
-                        command.id, client: session.index, token: command.token,
-                        deadline: Timestamp(nanoseconds: command.offset)))
-            }
-        }
-    }
-
-    private mutating func forget(_ command: StoreCommand, from session: ClientSession) {
-        guard var list = waits[command.id],
-            let index = list.firstIndex(where: { $0.client == session.index && $0.token == command.token })
-        else { return }
-        let waiter = list.remove(at: index)
-        waits[command.id] = list.isEmpty ? nil : list
-        ended(waiter, of: command.id)
-    }
-
-    private mutating func ended(_ waiter: Waiter, of id: ObjectID) {
-        sessions[waiter.client]?.waits -= 1
-        setWaitCount(waitCount - 1)
-        if waiter.flags.contains(.pull) {
-            directives.append(.cancelPull(id, client: waiter.client, token: waiter.token))
-        }
-    }
-
-    private mutating func forgetWaits(of client: Int) {
-        for (id, list) in waits {
-            let mine = list.filter { $0.client == client }
-            guard !mine.isEmpty else { continue }
-            let others = list.filter { $0.client != client }
-            waits[id] = others.isEmpty ? nil : others
-            for waiter in mine { ended(waiter, of: id) }
-        }
-    }
-
-    private mutating func satisfy(waitersOf id: ObjectID) {
-        guard let list = waits.removeValue(forKey: id) else { return }
-        for waiter in list {
-            sessions[waiter.client]?.waits -= 1
-            awaken(waiter)
-        }
-        setWaitCount(waitCount - list.count)
-    }
-
-    private mutating func fail(waitersOf id: ObjectID, _ code: FabricError.Code) {
-        guard let list = waits.removeValue(forKey: id) else { return }
-        for waiter in list {
-            sessions[waiter.client]?.waits -= 1
-            fail(waiter, code)
-        }
-        setWaitCount(waitCount - list.count)
-    }
-
-    /// A pull for one waiter has failed.
-    mutating func pullFailed(_ id: ObjectID, client: Int, token: UInt32, _ code: FabricError.Code) {
-        guard var list = waits[id], let index = list.firstIndex(where: { $0.client == client && $0.token == token })
-        else { return }
-        let waiter = list.remove(at: index)
-        waits[id] = list.isEmpty ? nil : list
-        sessions[client]?.waits -= 1
-        setWaitCount(waitCount - 1)
-        fail(waiter, code)
-    }
-
-    private mutating func awaken(_ waiter: Waiter) {
-        guard let session = sessions[waiter.client] else { return }
-        session.countWake()
-        directives.append(.wake(client: waiter.client))
-        if waiter.flags.contains(.asynchronous) { directives.append(.notify(client: waiter.client)) }
-    }
-
-    private mutating func fail(_ waiter: Waiter, _ code: FabricError.Code) {
-        guard let session = sessions[waiter.client] else { return }
-        // A client that takes no replies still has its own deadline.
-        if session.canReply { session.reply(.init(kind: .waitFailed, token: waiter.token, code: code)) }
-        awaken(waiter)
-    }
-
-    /// Clients ring the doorbell after each seal while somebody waits.
-    private mutating func setWaitCount(_ count: Int) {
-        waitCount = count
-        table.setWaiters(UInt32(clamping: count))
-    }
-
-    // MARK: Inspection
-
-    func isLessee(_ client: Int, ofSegment segment: Int) -> Bool { arena.segments[segment].lessee == client }
-
-    /// What holds the memory, in words; the text of `storeFull`.
-    func holders() -> String {
-        var text =
-            "capacity \(usage.capacity): \(usage.primaryBytes) in \(table.count - secondaries.count) objects, "
-            + "\(usage.secondaryBytes) in \(secondaries.count) copies"
-        let pinned = table.usedEntries.reduce(into: (objects: 0, bytes: UInt64(0))) { sum, entry in
-            if table.directory.version(entry) & 0xff != 0, isPinned(entry) {
-                sum.objects += 1
-                sum.bytes += table.directory.entry(entry).granules * UInt64(StoreGeometry.granule)
-            }
-        }
-        text += ", of these \(pinned.bytes) pinned (\(pinned.objects))"
-        for session in clients() {
-            let leased = arena.freeGranules(leasedTo: session.index) + session.outstanding.granules
-            if leased > 0 { text += "; \(session.name) holds \(leased * UInt64(StoreGeometry.granule)) for writing" }
-        }
-        return text
-    }
-
-    /// Entries that hold an object, deleted but pinned ones included.
-    func inspect(from start: Int, limit: Int) -> (
-        objects: [(entry: Int, object: ObjectEntry, pins: [(Int, UInt32)])], next: Int?
-    ) {
-        var found: [(entry: Int, object: ObjectEntry, pins: [(Int, UInt32)])] = []
-        for entry in table.usedEntries.dropFirst(start) {
-            guard table.directory.version(entry) & 0xff != 0 else { continue }
-            if found.count == limit { return (found, entry) }
-            let pins = clients().compactMap { session in
-                let count = session.pins(of: entry)
-                return count == 0 ? nil : (session.index, count)
-            }
-            found.append((entry, table.directory.entry(entry), pins))
-        }
-        return (found, nil)
     }
 }

@@ -6,8 +6,8 @@ internal import Synchronization
 
 /// Runs the directives of pulls on behalf of the store's clients; called on the host's thread.
 package protocol PullService: Sendable {
-    func pull(_ id: ObjectID, client: Int, token: UInt32, deadline: Timestamp)
-    func cancelPull(_ id: ObjectID, client: Int, token: UInt32)
+    func pull(_ id: ObjectID, session: UInt32, token: UInt32, deadline: Timestamp)
+    func cancelPull(_ id: ObjectID, session: UInt32, token: UInt32)
 }
 
 /// Hosts a store: the only writer of its directory. Lives until `stop`.
@@ -16,7 +16,7 @@ package final class StoreHost: Sendable {
     enum Event: Sendable {
         case filled(segment: Int, SegmentFile)
         case fillFailed(segment: Int, FabricError)
-        case pullFailed(ObjectID, client: Int, token: UInt32, FabricError.Code)
+        case pullFailed(ObjectID, session: UInt32, token: UInt32, FabricError.Code)
         case stop
     }
 
@@ -36,6 +36,11 @@ package final class StoreHost: Sendable {
         _ configuration: StoreConfiguration, node: NodeID, pulls: (any PullService)?, local: [Int32]
     ) throws(FabricError) {
         self.node = node
+        guard (1...StoreConfiguration.mostClients).contains(configuration.maximumClients) else {
+            throw FabricError(
+                .invalidArgument,
+                "maximumClients \(configuration.maximumClients) is not between 1 and \(StoreConfiguration.mostClients)")
+        }
         let geometry = try StoreGeometry(
             capacity: configuration.capacity.bytes, maximumObjects: configuration.maximumObjects)
         try Self.checkMemory(for: geometry.capacity)
@@ -49,7 +54,7 @@ package final class StoreHost: Sendable {
             wakers: (waker, doorbell),
             post: { [weak self] event in self?.post(event) },
             takeEvents: { [weak self] in self?.takeEvents() ?? [.stop] })
-        for descriptor in local { loop.adopt(UnixSocket(owning: descriptor), isTrusted: true) }
+        for descriptor in local { loop.adopt(UnixSocket(owning: descriptor), process: nil) }
         let box = Handover(loop)
         let started = try SystemThread(name: "fabric-store") { box.take().run() }
         thread.withLock { $0 = started }
@@ -64,8 +69,8 @@ package final class StoreHost: Sendable {
 
     deinit { stop() }
 
-    package func pullFailed(_ id: ObjectID, client: Int, token: UInt32, _ code: FabricError.Code) {
-        post(.pullFailed(id, client: client, token: token, code))
+    package func pullFailed(_ id: ObjectID, session: UInt32, token: UInt32, _ code: FabricError.Code) {
+        post(.pullFailed(id, session: session, token: token, code))
     }
 
     func post(_ event: Event) {

@@ -34,17 +34,17 @@ final class TransferControl: PullService, Sendable {
 
     // MARK: PullService
 
-    func pull(_ id: ObjectID, client: Int, token: UInt32, deadline: Timestamp) {
-        post(.pull(id, waiter: Self.waiter(client, token), deadline: deadline))
+    func pull(_ id: ObjectID, session: UInt32, token: UInt32, deadline: Timestamp) {
+        post(.pull(id, waiter: Self.waiter(session, token), deadline: deadline))
     }
 
-    func cancelPull(_ id: ObjectID, client: Int, token: UInt32) {
-        post(.cancel(waiter: Self.waiter(client, token)))
+    func cancelPull(_ id: ObjectID, session: UInt32, token: UInt32) {
+        post(.cancel(waiter: Self.waiter(session, token)))
     }
 
     /// Waiters of the store, as the pull machine names them.
-    static func waiter(_ client: Int, _ token: UInt32) -> UInt64 { UInt64(client) << 32 | UInt64(token) }
-    static func client(ofWaiter waiter: UInt64) -> Int { Int(waiter >> 32) }
+    static func waiter(_ session: UInt32, _ token: UInt32) -> UInt64 { UInt64(session) << 32 | UInt64(token) }
+    static func session(ofWaiter waiter: UInt64) -> UInt32 { UInt32(waiter >> 32) }
     static func token(ofWaiter waiter: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: waiter) }
 }
 

@@ -33,7 +33,7 @@ extension TransferLoop where Wire: ~Copyable {
         case .finished(let waiter, let failure):
             let id = waiting.removeValue(forKey: waiter)
             if let id, let failure {
-                failed(id, TransferControl.client(ofWaiter: waiter), TransferControl.token(ofWaiter: waiter), failure)
+                failed(id, TransferControl.session(ofWaiter: waiter), TransferControl.token(ofWaiter: waiter), failure)
             }
         }
     }

@@ -9,7 +9,7 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
     let store: StoreClient
     let control: TransferControl
     /// Reports pulls that failed to the store's host.
-    let failed: @Sendable (ObjectID, _ client: Int, _ token: UInt32, FabricError.Code) -> Void
+    let failed: @Sendable (ObjectID, _ session: UInt32, _ token: UInt32, FabricError.Code) -> Void
     var pulls: PullMachine
     var serves = ServeMachine()
     let region: RegionKey
@@ -38,7 +38,7 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
     /// - Throws: what `register` throws.
     init(
         _ transport: consuming Wire, kind: TransportKind, store: StoreClient, control: TransferControl,
-        failed: @escaping @Sendable (ObjectID, Int, UInt32, FabricError.Code) -> Void
+        failed: @escaping @Sendable (ObjectID, UInt32, UInt32, FabricError.Code) -> Void
     ) throws(FabricError) {
         var transport = transport
         // SAFETY: the arena stays reserved as long as the store client, which this loop keeps. Parts

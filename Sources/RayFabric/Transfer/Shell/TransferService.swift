@@ -17,7 +17,7 @@ final class TransferService: Sendable {
         var transport: TransportConfiguration
         var store: StoreClient
         var control: TransferControl
-        var failed: @Sendable (ObjectID, Int, UInt32, FabricError.Code) -> Void
+        var failed: @Sendable (ObjectID, UInt32, UInt32, FabricError.Code) -> Void
     }
 
     /// Starts the transport that `choice` asks for. Loopback needs its network.
