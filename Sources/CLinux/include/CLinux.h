@@ -52,6 +52,7 @@ static const unsigned int RF_MFD_FLAGS = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 static const int RF_MADV_POPULATE_READ = 22;   // since Linux 5.14
 static const int RF_MADV_POPULATE_WRITE = 23;  // since Linux 5.14
 static const int RF_MADV_HUGEPAGE = MADV_HUGEPAGE;
+static const int RF_MADV_COLLAPSE = 25;        // since Linux 6.1
 static const int RF_MADV_DONTDUMP = MADV_DONTDUMP;
 static const int RF_EVENTFD_FLAGS = EFD_CLOEXEC | EFD_NONBLOCK;
 static const int RF_MSG_DONTWAIT = MSG_DONTWAIT;

@@ -104,6 +104,14 @@ package struct Mapping: ~Copyable, @unchecked Sendable {
         return unsafe madvise(base + offset, count, RF_MADV_POPULATE_WRITE) == 0
     }
 
+    /// Gathers `count` bytes from `offset` on, both multiples of 2 MiB, in huge pages. Works in any
+    /// setting of the system but `deny`, from Linux 6.1 on; holes are filled with zeroes.
+    /// - Returns: whether it did.
+    func collapse(_ offset: Int, _ count: Int) -> Bool {
+        precondition(offset >= 0 && count >= 0 && offset &+ count <= byteCount)
+        return unsafe madvise(base + offset, count, RF_MADV_COLLAPSE) == 0
+    }
+
     /// Starts to fetch the line at `offset` into the cache.
     @inline(__always)
     package func prefetch(_ offset: Int) {

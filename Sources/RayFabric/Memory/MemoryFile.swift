@@ -44,16 +44,16 @@ package struct MemoryFile: ~Copyable, Sendable {
         return FileDescriptor(owning: number)
     }
 
-    /// Makes all of the memory exist, in huge pages where the system grants them. Slow: the kernel
+    /// Makes all of the memory exist, in huge pages where the system has them. Slow: the kernel
     /// clears every page. Afterwards no access to it can fail.
     /// - Parameter isCancelled: asked between steps; the rest is left out when it is true.
     /// - Throws: `outOfMemory` when the machine or its memory cgroup has none left.
     package func populate(unless isCancelled: () -> Bool) throws(FabricError) {
         let mapping = try Mapping(descriptor.number, byteCount: byteCount, writable: true)
-        let step = 4 << 20
         var start = 0
         while start < byteCount, !isCancelled() {
-            let count = min(step, byteCount - start)
+            let count = min(Self.populateStep, byteCount - start)
+            gather(mapping, start, count)
             if !mapping.populate(start, count) {
                 let number = rf_errno()
                 // Before Linux 5.14: reserving the blocks gives the same promise.
@@ -63,5 +63,28 @@ package struct MemoryFile: ~Copyable, Sendable {
             }
             start += count
         }
+    }
+
+    private static let populateStep = 4 << 20
+    private static let pageBytes = 4096
+    package static let hugePageBytes = 2 << 20
+
+    /// Gets huge pages for a part: one small page each has to be there, the kernel makes the rest.
+    /// A system that gives none leaves small pages.
+    private func gather(_ mapping: borrowing Mapping, _ start: Int, _ count: Int) {
+        let whole = count - count % Self.hugePageBytes
+        guard whole > 0 else { return }
+        for page in stride(from: start, to: start + whole, by: Self.hugePageBytes) {
+            guard mapping.populate(page, Self.pageBytes) else { return }
+        }
+        _ = mapping.collapse(start, whole)
+    }
+
+    /// Whether the system gives huge pages to shared memory now; tried on one.
+    package static func givesHugePages() -> Bool {
+        guard let file = try? MemoryFile(name: "fabric-probe", byteCount: hugePageBytes),
+            let mapping = try? Mapping(file.descriptor.number, byteCount: hugePageBytes, writable: true)
+        else { return false }
+        return mapping.populate(0, pageBytes) && mapping.collapse(0, hugePageBytes)
     }
 }

@@ -68,16 +68,10 @@ enum Explanation {
     }
 
     static var memory: String {
-        let setting = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-        let chosen = Environment.chosen(setting)
-        let pages: String
-        switch chosen {
-        case "advise", "always", "within_size", "force":
-            pages = "yes (shmem_enabled is \(chosen ?? "")), for segments of 2MiB and more: stores from 128MiB on"
-        case .some(let chosen):
-            pages = "no (shmem_enabled is \(chosen)); as root: echo advise > \(setting)"
-        case nil: pages = "no: this kernel has none for shared memory"
-        }
+        let pages =
+            MemoryFile.givesHugePages()
+            ? "yes, for segments of \(sizeText(MemoryFile.hugePageBytes)) and more: stores from 128MiB on"
+            : "no: the kernel is older than 6.1, has none for shared memory, or has none left"
         let available = SystemMemory.available.map { "\($0 >> 20) MiB" } ?? "not known"
         return """
             memory
