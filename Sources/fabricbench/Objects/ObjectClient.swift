@@ -95,7 +95,12 @@ struct ObjectClient {
 
     @inline(__always)
     private mutating func look(_ id: ObjectID, number: UInt64) throws(FabricError) {
-        let object = try fabric.get(id, within: Self.patience)
+        inspect(try fabric.get(id, within: Self.patience), number: number)
+    }
+
+    /// A function of its own: the compiler would put a local variable for the object on the heap.
+    @inline(__always)
+    private mutating func inspect(_ object: borrowing Object, number: UInt64) {
         if settings.touch || settings.verify { inspector.inspect(object.bytes, sequence: number) }
     }
 
