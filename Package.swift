@@ -72,6 +72,8 @@ let package = Package(
         .testTarget(
             name: "RayFabricTests", dependencies: ["RayFabric", "RayCore", "CLinux", "CThreadSanitizer"],
             swiftSettings: settings),
+        .testTarget(
+            name: "FabricBenchTests", dependencies: ["fabricbench", "RayFabric", "RayCore"], swiftSettings: settings),
         // Real processes that the tests kill, stop and starve.
         .executableTarget(
             name: "FabricProbe", dependencies: ["RayFabric", "RayCore", "CLinux"], path: "Tests/FabricProbe",

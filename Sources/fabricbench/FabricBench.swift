@@ -50,6 +50,9 @@ struct FabricBench: ParsableCommand {
         var line = message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ")
         if line.hasPrefix("Unexpected argument") || line.hasPrefix("Unknown option") {
             line += "; fabricbench --help shows the commands, fabricbench COMMAND --help their options"
+        } else if line.hasPrefix("Missing") || line.hasSuffix(">'") {
+            // The parser does not say what would be right.
+            line += "; fabricbench COMMAND --help says what it takes"
         }
         printError("fabricbench: " + line)
         exit(withError: Status.usage)

@@ -73,7 +73,7 @@ static inline int rf_errno(void) { return errno; }
 extern char **environ;
 static inline char **rf_environment(void) { return environ; }
 
-static inline void rf_flush_output(void) { fflush(stdout); }
+static inline int rf_flush_output(void) { return fflush(stdout); }
 
 static inline int rf_open(const char *path, int flags) { return open(path, flags); }
 

@@ -24,7 +24,7 @@ struct ServeCommand: ParsableCommand {
         let listener = try Listener(at: try parsedAddress())
         guard case .tcp(let host, _) = listener.address else { return }
         print("fabricbench serves at \(listener.address); Ctrl-C ends it")
-        flushOutput()
+        try flushOutput()
         var workers: [ServedWorker] = []
         while true {
             let socket = try listener.accept(by: .never)

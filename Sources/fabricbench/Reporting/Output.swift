@@ -56,6 +56,7 @@ struct Output {
         if !comparisons.isEmpty { members.append(("comparisons", .array(comparisons.map(\.json)))) }
         try write(JSON.object(members).text() + "\n", to: json)
         try write(BenchmarkResult.csv(results), to: csv)
+        try flushOutput()
         let corrupted = results.reduce(0) { $0 + $1.corrupted }
         if corrupted > 0 { printError("fabricbench: \(corrupted) payloads arrived with wrong bytes") }
         return corrupted == 0

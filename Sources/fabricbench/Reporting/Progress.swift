@@ -1,6 +1,8 @@
 // The progress line of long runs.
 
 internal import CLinux
+internal import RayCore
+internal import RayFabric
 
 /// Writes what is being measured to standard error, in place; silent unless that is a terminal.
 struct Progress {
@@ -13,7 +15,9 @@ struct Progress {
 }
 
 /// Hands over what was printed, even when standard output is a pipe.
-func flushOutput() { rf_flush_output() }
+func flushOutput() throws(FabricError) {
+    guard rf_flush_output() == 0 else { throw systemError("write to standard output") }
+}
 
 /// Writes to standard error at once.
 func printError(_ text: String, terminator: String = "\n") {

@@ -1,0 +1,70 @@
+// What scripts rely on when they call fabricbench: exit statuses, and one line for what is wrong.
+
+import Foundation
+import Testing
+
+/// Runs fabricbench.
+/// - Returns: its exit status, and what it wrote to standard output and to standard error.
+private func fabricbench(_ arguments: [String]) throws -> (status: Int32, output: String, error: String) {
+    let process = Process()
+    process.executableURL = product("fabricbench")
+    process.arguments = arguments
+    let (output, error) = (Pipe(), Pipe())
+    process.standardOutput = output
+    process.standardError = error
+    try process.run()
+    // Both stay far below the size of a pipe.
+    process.waitUntilExit()
+    let texts = try [output, error].map {
+        String(decoding: try $0.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+    }
+    return (process.terminationStatus, texts[0], texts[1])
+}
+
+@Suite struct ToolTests {
+    static let quick = ["--duration", "0.01", "--warmup", "0", "--repeat", "1", "--no-roof"]
+
+    @Test(arguments: [
+        "lat --size 0", "lat --size 8x", "lat --transport tcp", "lat --wait never", "lat --duration 0",
+        "lat --repeat x", "lat --cpu 0", "lat --connect nowhere", "object --op foo", "object --objects 0",
+        "object --clients -1", "pull --transport shm", "bw --lanes 99", "idle --connections 1000", "compare --only x",
+        "explain --to nowhere", "serve", "serve nowhere", "frobnicate", "--frob",
+    ])
+    func badArgumentsAreAUsageError(line: String) throws {
+        let (status, output, error) = try fabricbench(line.split(separator: " ").map(String.init))
+        #expect(status == 2)
+        #expect(output == "")
+        #expect(error.hasPrefix("fabricbench: ") && error.hasSuffix("\n"))
+        #expect(error.split(separator: "\n").count == 1, "\(error)")
+    }
+
+    @Test func helpIsNoError() throws {
+        for arguments in [["--help"], ["lat", "--help"], ["--version"], ["list"], ["explain"]] {
+            let (status, output, error) = try fabricbench(arguments)
+            #expect(status == 0 && !output.isEmpty && error.isEmpty)
+        }
+    }
+
+    @Test func aPeerThatIsNotThereIsAFailure() throws {
+        // Nobody listens at port 1.
+        let (status, _, error) = try fabricbench(["lat", "--connect", "127.0.0.1:1"])
+        #expect(status == 1)
+        #expect(error.hasPrefix("fabricbench: connectionRefused"))
+    }
+
+    @Test func wrongBytesAreAFailure() throws {
+        let line = ["bw", "--transport", "loopback", "--size", "64", "--verify"] + Self.quick
+        #expect(try fabricbench(line).status == 0)
+        let (status, _, error) = try fabricbench(line + ["--inject-corruption"])
+        #expect(status == 1)
+        #expect(error.contains("wrong bytes"))
+    }
+
+    @Test func jsonGoesToStandardOutput() throws {
+        let (status, output, _) = try fabricbench(["lat", "--transport", "shm", "--json", "-"] + Self.quick)
+        #expect(status == 0)
+        let parsed = try JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any]
+        #expect(parsed?["schema"] as? Int == 1)
+        #expect((parsed?["results"] as? [Any])?.count == 1)
+    }
+}
