@@ -29,7 +29,7 @@ final class HostLoop {
     private var core: StoreCore
     private let configuration: StoreConfiguration
     private let node: NodeID
-    private let listener: HostListener
+    private var listener: HostListener
     private let pulls: (any PullService)?
     private let filler: SegmentFiller
     private let directoryFile: MemoryFile
@@ -369,7 +369,12 @@ final class HostLoop {
         if writable {
             try box.client.socket.send(reply, descriptors: [memory.file.descriptor.number])
         } else {
-            let readOnly = try memory.file.readOnlyDescriptor()
+            let readOnly: FileDescriptor
+            do throws(FabricError) {
+                readOnly = try memory.file.readOnlyDescriptor()
+            } catch {
+                return try box.client.socket.send(ControlReply.refused(error.code, error.context).encoded())
+            }
             try box.client.socket.send(reply, descriptors: [readOnly.number])
         }
     }
