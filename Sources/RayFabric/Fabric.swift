@@ -21,16 +21,18 @@ public final class Fabric: Sendable {
         let spin = configuration.store.spin.unlessOnOneProcessor
         let (here, there) = try UnixSocket.pair()
         let socket = UnixSocket(owning: here)
+        let ends = OwnedDescriptors([there])
         guard let network = configuration.network else {
-            host = try StoreHost(configuration.store, node: node, pulls: nil, local: [there])
+            host = try StoreHost(configuration.store, node: node, pulls: nil, local: ends)
             client = try StoreClient(socket, name: "host", spin: spin)
             transfer = nil
             return
         }
         let (transferEnd, hostEnd) = try UnixSocket.pair()
         let transferSocket = UnixSocket(owning: transferEnd)
+        ends.add(hostEnd)
         let control = TransferControl()
-        let host = try StoreHost(configuration.store, node: node, pulls: control, local: [there, hostEnd])
+        let host = try StoreHost(configuration.store, node: node, pulls: control, local: ends)
         client = try StoreClient(socket, name: "host", spin: spin)
         var transport = network.settings
         transport.identity = node

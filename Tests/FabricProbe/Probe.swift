@@ -19,7 +19,10 @@ final class Probe: Sendable {
     /// - Returns: the reply.
     func run(_ command: Command) throws(FabricError) -> String {
         switch command.name {
-        case "host": try host(command)
+        case "host":
+            let fabric = try host(command)
+            current.withLock { $0 = fabric }
+        case "hostAnother": _ = try host(command)
         case "attach": try attach(command)
         case "close":
             try fabric().close()
@@ -59,7 +62,7 @@ final class Probe: Sendable {
 
     // MARK: Beginning
 
-    private func host(_ command: Command) throws(FabricError) {
+    private func host(_ command: Command) throws(FabricError) -> Fabric {
         var configuration = FabricConfiguration(capacity: .mebibytes(try command.number(1)))
         configuration.store.path = try command.text(0)
         configuration.store.groupID = command.option("group").flatMap { UInt32($0) }
@@ -73,8 +76,7 @@ final class Probe: Sendable {
             if let most = command.option("halfOpen").flatMap({ Int($0) }) { network.settings.maximumHalfOpen = most }
             configuration.network = network
         }
-        let fabric = try Fabric(configuration)
-        current.withLock { $0 = fabric }
+        return try Fabric(configuration)
     }
 
     private func attach(_ command: Command) throws(FabricError) {

@@ -216,6 +216,11 @@ static inline int rf_set_congestion_control(int socket, const char *name) {
     return setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, name, strlen(name));
 }
 
+static inline int rf_set_send_timeout(int socket, int seconds) {
+    struct timeval limit = {.tv_sec = seconds};
+    return setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+}
+
 static inline int rf_listen(int socket, int backlog) { return listen(socket, backlog); }
 
 // Without waiting and without SIGPIPE.
@@ -258,6 +263,7 @@ static inline ssize_t rf_send_with_fds(int socket, const void *bytes, size_t cou
 }
 
 // Receives one message and at most 8 descriptors, close-on-exec. `fd_count` is the number received.
+// Fails with EMFILE, and loses the message, when the process has no room for all of the descriptors.
 static inline ssize_t rf_receive_with_fds(int socket, void *bytes, size_t capacity,
                                           int *fds, int *fd_count, int flags) {
     struct iovec iov = {.iov_base = bytes, .iov_len = capacity};
@@ -275,6 +281,11 @@ static inline ssize_t rf_receive_with_fds(int socket, void *bytes, size_t capaci
         int n = (int)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
         for (int i = 0; i < n && *fd_count < 8; i++)
             memcpy(&fds[(*fd_count)++], CMSG_DATA(h) + sizeof(int) * (size_t)i, sizeof(int));
+    }
+    if (message.msg_flags & MSG_CTRUNC) {
+        while (*fd_count > 0) close(fds[--(*fd_count)]);
+        errno = EMFILE;
+        return -1;
     }
     return received;
 }

@@ -21,15 +21,19 @@ package struct UnixSocket: ~Copyable, Sendable {
         return ends
     }
 
-    /// Connects to the listener at `path`.
-    /// - Throws: `connectionRefused` when nobody listens there (any more), `permissionDenied`, …
+    /// Connects to the listener at `path`, within 10 seconds.
+    /// - Throws: `connectionRefused` when nobody listens there (any more), `permissionDenied`,
+    ///   `peerUnresponsive`, …
     package static func connect(to path: String) throws(FabricError) -> UnixSocket {
         let socket = try make()
+        // A stopped listener takes nobody: its queue is full for ever.
+        guard rf_set_send_timeout(socket.descriptor.number, 10) == 0 else { throw systemError("limit a connect") }
         let result = unsafe try withAddress(path) { address, length in
             unsafe CLinux.connect(socket.descriptor.number, address, length)
         }
         guard result == 0 else {
             let number = rf_errno()
+            if number == EAGAIN { throw FabricError(.peerUnresponsive, errno: number, "\(path) takes nobody") }
             if number == ENOENT { throw FabricError(.connectionRefused, errno: number, "no socket at \(path)") }
             throw systemError(number, "connect to \(path)")
         }
@@ -108,6 +112,7 @@ package struct UnixSocket: ~Copyable, Sendable {
     }
 
     /// Takes one message of at most `limit` bytes. The caller closes the descriptors.
+    /// - Throws: `descriptorLimit` when this process has no room for them; the message is lost then.
     package func receive(limit: Int, wait: Bool) throws(FabricError) -> Received {
         var bytes = [UInt8](repeating: 0, count: limit)
         var descriptors = [Int32](repeating: -1, count: 8)

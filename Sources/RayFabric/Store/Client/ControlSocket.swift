@@ -6,31 +6,50 @@ internal import RayCore
 /// Sends a request, waits for its reply.
 struct ControlSocket: ~Copyable, Sendable {
     private let socket: UnixSocket
+    /// The host still owes the reply to a request that was given up: it comes before the next one's.
+    private var owesReply = false
 
     init(_ socket: consuming UnixSocket) { self.socket = socket }
 
     var descriptor: Int32 { socket.descriptor.number }
 
     /// - Returns: the reply and its descriptors, which the caller closes.
-    /// - Throws: `hostLost` when the host is gone.
-    func exchange(_ request: ControlRequest) throws(FabricError) -> (ControlReply, [Int32]) {
+    /// - Throws: `hostLost` when the host is gone, `peerUnresponsive` when it has not answered by then.
+    mutating func exchange(
+        _ request: ControlRequest, by deadline: Timestamp
+    ) throws(FabricError) -> (ControlReply, [Int32]) {
+        if owesReply {
+            _ = OwnedDescriptors(try receive(by: deadline).descriptors)
+            owesReply = false
+        }
         do throws(FabricError) {
             try socket.send(request.encoded())
         } catch {
             // A refused client finds the reason in its queue.
             if error.code != .connectionLost { throw error }
         }
-        switch try socket.receive(limit: ControlReply.maximumBytes, wait: true) {
-        case .message(let bytes, let descriptors):
-            do {
-                // SAFETY: any bytes are valid UInt8 values.
-                return (try ControlReply(decoding: unsafe bytes.span.bytes), descriptors)
-            } catch {
-                _ = OwnedDescriptors(descriptors)
-                throw FabricError(.protocolViolation, "the host's reply cannot be read: \(error)")
+        owesReply = true
+        let (bytes, descriptors) = try receive(by: deadline)
+        owesReply = false
+        do {
+            // SAFETY: any bytes are valid UInt8 values.
+            return (try ControlReply(decoding: unsafe bytes.span.bytes), descriptors)
+        } catch {
+            _ = OwnedDescriptors(descriptors)
+            throw FabricError(.protocolViolation, "the host's reply cannot be read: \(error)")
+        }
+    }
+
+    private func receive(by deadline: Timestamp) throws(FabricError) -> (bytes: [UInt8], descriptors: [Int32]) {
+        while true {
+            switch try socket.receive(limit: ControlReply.maximumBytes, wait: false) {
+            case .message(let bytes, let descriptors): return (bytes, descriptors)
+            case .end: throw FabricError(.hostLost, "the store's host has closed the connection")
+            case .none: break
             }
-        case .none, .end:
-            throw FabricError(.hostLost, "the store's host has closed the connection")
+            let rest = (deadline - .now).saturatedNanoseconds
+            guard rest > 0 else { throw FabricError(.peerUnresponsive, "the store's host does not answer") }
+            _ = rf_wait_readable(socket.descriptor.number, rest)
         }
     }
 
@@ -38,8 +57,8 @@ struct ControlSocket: ~Copyable, Sendable {
     func shutDown() { _ = shutdown(socket.descriptor.number, RF_SHUT_RDWR) }
 }
 
-/// Received descriptors, closed unless taken.
-final class OwnedDescriptors {
+/// Descriptors, closed unless taken.
+package final class OwnedDescriptors {
     private var numbers: [Int32]
 
     init(_ numbers: [Int32]) { self.numbers = numbers }
@@ -48,6 +67,8 @@ final class OwnedDescriptors {
 
     var count: Int { numbers.count }
     subscript(index: Int) -> Int32 { numbers[index] }
+
+    func add(_ number: Int32) { numbers.append(number) }
 
     func release(_ index: Int) -> Int32 {
         defer { numbers[index] = -1 }

@@ -69,11 +69,18 @@ extension StoreClient {
             if isNeeded { inbox.isRequested = true }
             return isNeeded
         }
-        guard isNeeded else { return }
+        if isNeeded { try? request(atLeast: 1, preferred: preferredGranules) }
+    }
+
+    /// Asks the host for an extent. Callers have noted that one is requested.
+    private func request(atLeast count: UInt64, preferred: UInt64) throws(FabricError) {
         let granule = UInt64(StoreGeometry.granule)
-        let bytes = preferredGranules * granule
-        guard (try? push(StoreCommand(kind: .grant, offset: bytes, size: granule))) == nil else { return }
-        inbox.withLock { $0.isRequested = false }
+        do throws(FabricError) {
+            try push(StoreCommand(kind: .grant, offset: preferred * granule, size: count * granule))
+        } catch {
+            inbox.withLock { $0.isRequested = false }
+            throw error
+        }
     }
 
     /// Waits for an extent of at least `count` granules. Smaller ones that were granted go back.
@@ -95,14 +102,18 @@ extension StoreClient {
             }
             for range in tooSmall { giveBack(range) }
             if let found {
-                try mapGranted(found)
+                do throws(FabricError) {
+                    try mapGranted(found, by: deadline)
+                } catch {
+                    giveBack(found)
+                    throw error
+                }
                 return found
             }
             if let denial, hasAsked { throw try refusal(denial, granules: count) }
             if !isRequested {
                 inbox.withLock { $0.isRequested = true }
-                let granule = UInt64(StoreGeometry.granule)
-                try push(StoreCommand(kind: .grant, offset: preferred * granule, size: count * granule))
+                try request(atLeast: count, preferred: preferred)
                 hasAsked = true
                 spinEnd = nil
             }
@@ -143,9 +154,9 @@ extension StoreClient {
                 kind: .giveBack, offset: range.lowerBound * granule, size: UInt64(range.count) * granule))
     }
 
-    private func mapGranted(_ range: Range<UInt64>) throws(FabricError) {
+    private func mapGranted(_ range: Range<UInt64>, by deadline: Timestamp) throws(FabricError) {
         let granule = UInt64(StoreGeometry.granule)
         try ensureMapped(
-            offset: range.lowerBound * granule, bytes: UInt64(range.count) * granule, writable: true)
+            offset: range.lowerBound * granule, bytes: UInt64(range.count) * granule, writable: true, by: deadline)
     }
 }

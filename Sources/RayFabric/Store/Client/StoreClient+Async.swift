@@ -16,9 +16,9 @@ extension StoreClient {
         _ id: ObjectID, within limit: Duration, pull: Bool = false
     ) async throws(FabricError) -> Object {
         try checkAlive()
-        try settleDeletions()
-        if let pin = try pin(id) { return Object(client: self, id: id, pin: pin) }
         let deadline = Timestamp.now + limit
+        try settleDeletions(by: deadline)
+        if let pin = try pin(id, by: deadline) { return Object(client: self, id: id, pin: pin) }
         let token = makeToken()
         do {
             let pin = try await withTaskCancellationHandler {
@@ -78,7 +78,7 @@ extension StoreClient {
         for (token, wait) in asynchronousWaits.withLock({ $0 }) {
             let failed = inbox.withLock { $0.failedWaits.removeValue(forKey: token) }
             do throws(FabricError) {
-                if let pin = try pin(wait.id) {
+                if let pin = try pin(wait.id, by: wait.deadline) {
                     guard asynchronousWaits.withLock({ $0.removeValue(forKey: token) }) != nil else {
                         unpin(pin)
                         continue

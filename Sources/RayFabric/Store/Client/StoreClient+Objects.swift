@@ -84,8 +84,9 @@ extension StoreClient {
     // MARK: Finding
 
     /// Finds and pins an object without waiting; nil when it is not in the directory.
+    /// - Parameter deadline: the caller's own, for the first look at a segment's memory.
     @inline(__always)
-    func pin(_ id: ObjectID) throws(FabricError) -> PinnedEntry? {
+    func pin(_ id: ObjectID, by deadline: @autoclosure () -> Timestamp? = nil) throws(FabricError) -> PinnedEntry? {
         // The pin's line is fetched while the entry's is: with many objects neither is in a cache.
         while let (entry, version) = directory.find(id, prepare: { ring.prefetchPin($0) }) {
             guard ring.pin(entry, version: version, in: directory) else { continue }
@@ -96,7 +97,7 @@ extension StoreClient {
             do throws(FabricError) {
                 try ensureMapped(
                     offset: object.offset, bytes: object.size + UInt64(object.attributes.metadataSize),
-                    writable: false)
+                    writable: false, by: deadline())
             } catch {
                 unpin(pinned)
                 throw error
@@ -131,8 +132,8 @@ extension StoreClient {
     @inline(__always)
     package func get(_ id: ObjectID, within limit: Duration, pull: Bool = false) throws(FabricError) -> Object {
         try checkAlive()
-        try settleDeletions()
-        if let pin = try pin(id) { return Object(client: self, id: id, pin: pin) }
+        try settleDeletions(by: .now + limit)
+        if let pin = try pin(id, by: .now + limit) { return Object(client: self, id: id, pin: pin) }
         let pins = try collect([id], count: 1, deadline: .now + limit, pull: pull)
         guard let pin = pins[0] else { preconditionFailure("collected nothing") }
         return Object(client: self, id: id, pin: pin)
@@ -163,7 +164,7 @@ extension StoreClient {
                 let wakeCount = ring.wakeCount
                 var found = 0
                 for index in ids.indices {
-                    if pins[index] == nil { pins[index] = try pin(ids[index]) }
+                    if pins[index] == nil { pins[index] = try pin(ids[index], by: deadline) }
                     if pins[index] != nil { found += 1 }
                 }
                 if found >= count { break }

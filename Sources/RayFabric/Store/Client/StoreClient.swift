@@ -28,6 +28,10 @@ package final class StoreClient: Sendable {
     let watcher: Mutex<ClientWatcher?> = Mutex(nil)
     let asynchronousWaits = Mutex<[UInt32: AsynchronousWait]>([:])
     let spin: Duration
+    /// How long the host may take for an answer where the caller sets no limit.
+    static let hostLimit = Duration.seconds(5)
+    /// How long it may take in a call whose own time is up: what is here is found without any time left.
+    private static let leastHostLimit = Duration.seconds(1)
 
     /// What the host answered and nobody has taken yet.
     struct Inbox {
@@ -45,15 +49,17 @@ package final class StoreClient: Sendable {
         do throws(FabricError) {
             socket = try UnixSocket.connect(to: path)
         } catch {
-            throw FabricError(error.code, errno: error.errno, "no store to attach to: \(error.context)")
+            // The socket's mode keeps other users out before the host can say so.
+            let code = error.code == .permissionDenied ? .attachRefused : error.code
+            throw FabricError(code, errno: error.errno, "no store to attach to: \(error.context)")
         }
         try self.init(socket, name: name, spin: spin)
     }
 
     /// Attaches over a connected socket.
     package init(_ socket: consuming UnixSocket, name: String, spin: Duration) throws(FabricError) {
-        let connection = ControlSocket(socket)
-        let (reply, descriptors) = try connection.exchange(.hello(name: name))
+        var connection = ControlSocket(socket)
+        let (reply, descriptors) = try connection.exchange(.hello(name: name), by: .now + Self.hostLimit)
         let files = OwnedDescriptors(descriptors)
         switch reply {
         case .welcome(let client, let worker) where files.count == 5:
@@ -149,7 +155,8 @@ package final class StoreClient: Sendable {
     }
 
     private func pushWhenRoom(_ command: StoreCommand) throws(FabricError) -> UInt64 {
-        while true {
+        let deadline = Timestamp.now + Self.hostLimit
+        while Timestamp.now < deadline {
             try checkAlive()
             ringDoorbell()
             for _ in 0..<1000 {
@@ -158,6 +165,7 @@ package final class StoreClient: Sendable {
             }
             _ = sched_yield()
         }
+        throw FabricError(.peerUnresponsive, "the store's host takes no commands")
     }
 
     /// Remembers that the command at a position deletes something.
@@ -165,8 +173,8 @@ package final class StoreClient: Sendable {
 
     /// Waits until the host has taken this process's deletions, so that it does not find their objects.
     @inline(__always)
-    func settleDeletions() throws(FabricError) {
-        if lastDeletion.load(ordering: .relaxed) > ring.commandsTaken { _ = try ask(.synchronise) }
+    func settleDeletions(by deadline: @autoclosure () -> Timestamp? = nil) throws(FabricError) {
+        if lastDeletion.load(ordering: .relaxed) > ring.commandsTaken { _ = try ask(.synchronise, by: deadline()) }
     }
 
     /// Wakes the host if it may be asleep.
@@ -201,10 +209,11 @@ package final class StoreClient: Sendable {
     // MARK: Control requests
 
     /// Asks the host and waits for its reply.
-    func ask(_ request: ControlRequest) throws(FabricError) -> ControlReply {
+    /// - Parameter deadline: the caller's own; nil allows the host what it may take at most.
+    func ask(_ request: ControlRequest, by deadline: Timestamp? = nil) throws(FabricError) -> ControlReply {
         try checkAlive()
-        let reply = try control.withLock { socket throws(FabricError) in
-            let (reply, descriptors) = try socket.exchange(request)
+        let reply = try withControl(by: deadline) { socket, end throws(FabricError) in
+            let (reply, descriptors) = try socket.exchange(request, by: end)
             _ = OwnedDescriptors(descriptors)
             return reply
         }
@@ -212,26 +221,51 @@ package final class StoreClient: Sendable {
         return reply
     }
 
+    /// Calls `body` with the socket once no other thread uses it, and with the time to give up at.
+    private func withControl<Result: Sendable>(
+        by deadline: Timestamp?,
+        _ body: (inout ControlSocket, Timestamp) throws(FabricError) -> Result
+    ) throws(FabricError) -> Result {
+        let now = Timestamp.now
+        let end = deadline.map { max($0, now + Self.leastHostLimit) } ?? now + Self.hostLimit
+        do throws(FabricError) {
+            while true {
+                let result = try control.withLockIfAvailable { socket throws(FabricError) in try body(&socket, end) }
+                if let result { return result }
+                guard Timestamp.now < end else {
+                    throw FabricError(.peerUnresponsive, "the store's host does not answer another thread")
+                }
+                // A lock that can not be waited for with a deadline; the host answers in less, as a rule.
+                _ = usleep(20)
+            }
+        } catch {
+            guard error.code == .peerUnresponsive, deadline != nil else { throw error }
+            throw FabricError(.deadlineExceeded, error.context)
+        }
+    }
+
     /// Makes sure that the segments of an object are mapped.
     @inline(__always)
-    func ensureMapped(offset: UInt64, bytes: UInt64, writable: Bool) throws(FabricError) {
+    func ensureMapped(
+        offset: UInt64, bytes: UInt64, writable: Bool, by deadline: @autoclosure () -> Timestamp?
+    ) throws(FabricError) {
         // An empty object has no memory.
         if bytes == 0 { return }
         for segment in segments.segments(offset: offset, bytes: bytes) {
             let generation = directory.segmentGeneration(segment)
             if !segments.isMapped(segment, generation: generation, writable: writable) {
-                try map(segment, writable: writable)
+                try map(segment, writable: writable, by: deadline())
             }
         }
     }
 
-    private func map(_ segment: Int, writable: Bool) throws(FabricError) {
+    private func map(_ segment: Int, writable: Bool, by deadline: Timestamp?) throws(FabricError) {
         try checkAlive()
-        try control.withLock { socket throws(FabricError) in
+        try withControl(by: deadline) { socket, end throws(FabricError) in
             let generation = directory.segmentGeneration(segment)
             // Another thread may have mapped it meanwhile. A writable mapping serves readers too.
             if segments.isMapped(segment, generation: generation, writable: writable) { return }
-            let (reply, descriptors) = try socket.exchange(.map(segment: segment, writable: writable))
+            let (reply, descriptors) = try socket.exchange(.map(segment: segment, writable: writable), by: end)
             let files = OwnedDescriptors(descriptors)
             switch reply {
             case .mapped(let generation) where files.count == 1:

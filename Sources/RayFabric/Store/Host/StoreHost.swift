@@ -29,11 +29,11 @@ package final class StoreHost: Sendable {
     private let pathLock: Mutex<PathLock?>
 
     /// Starts a store.
-    /// - Parameter local: one end of a socket pair for the host's own process, which is trusted.
+    /// - Parameter local: ends of socket pairs for the host's own process, which is trusted.
     /// - Throws: `hostExists` when a living host owns the path, `outOfMemory` when the machine has
     ///   less memory available than the capacity, `invalidArgument`, …
     package init(
-        _ configuration: StoreConfiguration, node: NodeID, pulls: (any PullService)?, local: [Int32]
+        _ configuration: StoreConfiguration, node: NodeID, pulls: (any PullService)?, local: OwnedDescriptors
     ) throws(FabricError) {
         self.node = node
         guard (1...StoreConfiguration.mostClients).contains(configuration.maximumClients) else {
@@ -54,7 +54,7 @@ package final class StoreHost: Sendable {
             wakers: (waker, doorbell),
             post: { [weak self] event in self?.post(event) },
             takeEvents: { [weak self] in self?.takeEvents() ?? [.stop] })
-        for descriptor in local { loop.adopt(UnixSocket(owning: descriptor), process: nil) }
+        for end in 0..<local.count { loop.adopt(UnixSocket(owning: local.release(end)), process: nil) }
         let box = Handover(loop)
         let started = try SystemThread(name: "fabric-store") { box.take().run() }
         thread.withLock { $0 = started }
