@@ -17,7 +17,7 @@ struct RingCompletion {
 @safe
 final class Ring {
     /// The flags of the set-up that the kernel accepted.
-    private(set) var setupFlags: UInt32 = 0
+    let setupFlags: UInt32
     private let ring: UnsafeMutablePointer<io_uring>
     private var isEnabled: Bool
     private(set) var systemCalls: UInt64 = 0
@@ -34,23 +34,26 @@ final class Ring {
     /// - Throws: `ioUringForbidden` where the system does not allow or have io_uring,
     ///   `descriptorLimit`, `outOfMemory`, `system`.
     init() throws(FabricError) {
-        unsafe ring = .allocate(capacity: 1)
-        unsafe ring.initialize(to: io_uring())
+        unsafe (ring, setupFlags) = try Self.setUp()
         isEnabled = false
+    }
+
+    /// Before any property is set, so that `deinit` never sees a ring that was not made.
+    private static func setUp() throws(FabricError) -> (UnsafeMutablePointer<io_uring>, flags: UInt32) {
+        let ring = UnsafeMutablePointer<io_uring>.allocate(capacity: 1)
+        unsafe ring.initialize(to: io_uring())
         var status: Int32 = 0
-        for flags in Self.flagSets {
+        for flags in flagSets {
             var parameters = io_uring_params()
             parameters.flags = flags | RF_SETUP_CQSIZE | RF_SETUP_CLAMP
-            parameters.cq_entries = Self.completionEntries
-            status = unsafe io_uring_queue_init_params(Self.submissionEntries, ring, &parameters)
-            setupFlags = flags
+            parameters.cq_entries = completionEntries
+            status = unsafe io_uring_queue_init_params(submissionEntries, ring, &parameters)
+            if status == 0 { return unsafe (ring, flags) }
             // EINVAL: a kernel that does not know one of the flags.
             if status != -EINVAL { break }
         }
-        guard status == 0 else {
-            unsafe ring.deallocate()
-            throw Self.error(ofSetup: -status)
-        }
+        unsafe ring.deallocate()
+        throw error(ofSetup: -status)
     }
 
     deinit {
