@@ -40,9 +40,8 @@ final class HostLoop {
     private var nextDeadline = Timestamp.never
     /// Descriptors of processes whose death is awaited.
     private var processes: [Int32: ProcessFile] = [:]
-    private let waker: Waker
+    private let inbox: HostInbox
     private let doorbell: Waker
-    private let takeEvents: () -> [StoreHost.Event]
     private let eventPoll: EventPoll
     private var isStopping = false
 
@@ -56,15 +55,14 @@ final class HostLoop {
 
     init(
         _ configuration: StoreConfiguration, geometry: StoreGeometry, node: NodeID,
-        listener: consuming HostListener, pulls: (any PullService)?, wakers: (events: Waker, doorbell: Waker),
-        post: @escaping @Sendable (StoreHost.Event) -> Void, takeEvents: @escaping () -> [StoreHost.Event]
+        listener: consuming HostListener, pulls: (any PullService)?, inbox: HostInbox
     ) throws(FabricError) {
         self.configuration = configuration
         self.node = node
         self.listener = listener
         self.pulls = pulls
-        self.takeEvents = takeEvents
-        (waker, doorbell) = (wakers.events, wakers.doorbell)
+        self.inbox = inbox
+        doorbell = try Waker()
         segmentFiles = Array(repeating: nil, count: geometry.segmentCount)
         let file = try MemoryFile(
             name: "fabric-directory", byteCount: geometry.directoryBytes, hasOnlyWriter: true)
@@ -75,17 +73,20 @@ final class HostLoop {
         limits.maximumClients = configuration.maximumClients
         limits.segmentsAhead = max(1, configuration.prefault.bytes >> Int(geometry.segmentShift))
         core = StoreCore(directory: Directory(memory: mapping, geometry: geometry), limits: limits)
-        filler = try SegmentFiller(segmentBytes: geometry.segmentBytes) { segment, result in
-            switch result {
-            case .success(let file): post(.filled(segment: segment, file))
-            case .failure(let error): post(.fillFailed(segment: segment, error))
-            }
-        }
         eventPoll = try EventPoll()
-        try eventPoll.add(waker.descriptor, tag: Tag.waker)
+        try eventPoll.add(inbox.waker.descriptor, tag: Tag.waker)
         try eventPoll.add(doorbell.descriptor, tag: Tag.doorbell)
         if let descriptor = self.listener.descriptor { try eventPoll.add(descriptor, tag: Tag.listener) }
+        // Last, for it starts a thread.
+        filler = try SegmentFiller(segmentBytes: geometry.segmentBytes) { segment, result in
+            switch result {
+            case .success(let file): inbox.post(.filled(segment: segment, file))
+            case .failure(let error): inbox.post(.fillFailed(segment: segment, error))
+            }
+        }
     }
+
+    deinit { filler.stop() }
 
     /// Takes a connected client socket.
     /// - Parameter process: the client's process; nil for the host's own, which is trusted.
@@ -165,8 +166,8 @@ final class HostLoop {
                     adopt(client, process: process ?? 0)
                 }
             case Tag.waker:
-                waker.clear()
-                for event in takeEvents() { handle(event) }
+                inbox.waker.clear()
+                for event in inbox.takeEvents() { handle(event) }
             case Tag.doorbell:
                 doorbell.clear()
             case let tag where tag < Tag.processes:
@@ -180,7 +181,7 @@ final class HostLoop {
         if nextDeadline != .never { sendStrangersAway() }
     }
 
-    private func handle(_ event: StoreHost.Event) {
+    private func handle(_ event: HostInbox.Event) {
         switch event {
         case .filled(let segment, let file):
             segmentFiles[segment] = file
@@ -234,7 +235,6 @@ final class HostLoop {
             session.wakeSleepers()
         }
         clients.removeAll()
-        filler.stop()
     }
 
     // MARK: Clients

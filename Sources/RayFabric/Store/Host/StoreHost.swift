@@ -12,18 +12,8 @@ package protocol PullService: Sendable {
 
 /// Hosts a store: the only writer of its directory. Lives until `stop`.
 package final class StoreHost: Sendable {
-    /// What other threads tell the host's thread.
-    enum Event: Sendable {
-        case filled(segment: Int, SegmentFile)
-        case fillFailed(segment: Int, FabricError)
-        case pullFailed(ObjectID, session: UInt32, token: UInt32, FabricError.Code)
-        case stop
-    }
-
     package let node: NodeID
-    private let inbox: Mutex<[Event]> = Mutex([])
-    private let waker: Waker
-    private let doorbell: Waker
+    private let inbox: HostInbox
     private let thread = Mutex<SystemThread?>(nil)
     /// Held for as long as this host lives, so that a second one is refused.
     private let pathLock: Mutex<PathLock?>
@@ -44,16 +34,12 @@ package final class StoreHost: Sendable {
         let geometry = try StoreGeometry(
             capacity: configuration.capacity.bytes, maximumObjects: configuration.maximumObjects)
         try Self.checkMemory(for: geometry.capacity)
-        waker = try Waker()
-        doorbell = try Waker()
+        inbox = try HostInbox()
         let lock = try configuration.path.map { path throws(FabricError) in try PathLock(path) }
         pathLock = Mutex(lock)
         let listener = try HostListener(configuration)
         let loop = try HostLoop(
-            configuration, geometry: geometry, node: node, listener: listener, pulls: pulls,
-            wakers: (waker, doorbell),
-            post: { [weak self] event in self?.post(event) },
-            takeEvents: { [weak self] in self?.takeEvents() ?? [.stop] })
+            configuration, geometry: geometry, node: node, listener: listener, pulls: pulls, inbox: inbox)
         for end in 0..<local.count { loop.adopt(UnixSocket(owning: local.release(end)), process: nil) }
         let box = Handover(loop)
         let started = try SystemThread(name: "fabric-store") { box.take().run() }
@@ -62,7 +48,7 @@ package final class StoreHost: Sendable {
 
     /// Ends the store: clients get `hostLost`, views they hold stay readable.
     package func stop() {
-        post(.stop)
+        inbox.post(.stop)
         thread.withLock { $0.take() }?.join()
         pathLock.withLock { $0 = nil }
     }
@@ -70,19 +56,7 @@ package final class StoreHost: Sendable {
     deinit { stop() }
 
     package func pullFailed(_ id: ObjectID, session: UInt32, token: UInt32, _ code: FabricError.Code) {
-        post(.pullFailed(id, session: session, token: token, code))
-    }
-
-    func post(_ event: Event) {
-        inbox.withLock { $0.append(event) }
-        waker.signal()
-    }
-
-    private func takeEvents() -> [Event] {
-        inbox.withLock { events in
-            defer { events.removeAll() }
-            return events
-        }
+        inbox.post(.pullFailed(id, session: session, token: token, code))
     }
 
     /// A promise that cannot be kept is not made.
