@@ -28,7 +28,8 @@ final class Probe: Sendable {
             try fabric().close()
             current.withLock { $0 = nil }
         case "load": try load(command)
-        case "limitDescriptors": try System.limitDescriptors(command.number(0))
+        case "leaveDescriptors": try System.leaveDescriptors(command.number(0))
+        case "restoreDescriptors": System.restoreDescriptors()
         case "becomeUser": try System.becomeUser(UInt32(command.number(0)), group: UInt32(command.number(1)))
         default: return try runOnStore(command)
         }
@@ -133,9 +134,10 @@ final class Probe: Sendable {
         let objects = try fabric().inspect()
         let pins = objects.reduce(0) { $0 + $1.pins.reduce(0) { $0 + Int($1.count) } }
         let usage = try fabric().usage()
+        let descriptors = System.descriptors()
         return "objects=\(usage.objects) deleted=\(objects.count { $0.isDeleted }) pins=\(pins) "
             + "primary=\(usage.primaryBytes) secondary=\(usage.secondaryBytes) "
-            + "descriptors=\(System.descriptors()) rings=\(try System.ringMappings())"
+            + "descriptors=\(descriptors.others) segments=\(descriptors.segments) rings=\(try System.ringMappings())"
     }
 
     /// Reads every object that is there.

@@ -4,10 +4,34 @@ import CLinux
 import Glibc
 import RayCore
 import RayFabric
+import Synchronization
 
 enum System {
-    /// The highest descriptor that this process may open, from now on.
-    static func limitDescriptors(_ count: Int) throws(FabricError) {
+    private static let spent = Mutex<[Int32]>([])
+
+    /// Uses up this process's descriptors but `count`.
+    static func leaveDescriptors(_ count: Int) throws(FabricError) {
+        restoreDescriptors()
+        try limitDescriptors(256)
+        spent.withLock { spent in
+            while true {
+                let number = unsafe rf_open("/dev/null", O_RDONLY | O_CLOEXEC)
+                guard number >= 0 else { break }
+                spent.append(number)
+            }
+            for number in spent.suffix(count) { _ = close(number) }
+            spent.removeLast(min(count, spent.count))
+        }
+    }
+
+    static func restoreDescriptors() {
+        spent.withLock { spent in
+            for number in spent { _ = close(number) }
+            spent = []
+        }
+    }
+
+    private static func limitDescriptors(_ count: Int) throws(FabricError) {
         var limit = rlimit(rlim_cur: rlim_t(count), rlim_max: rlim_t(count))
         guard unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
             throw FabricError(.system, errno: rf_errno(), "setrlimit")
@@ -20,12 +44,12 @@ enum System {
         }
     }
 
-    /// Open descriptors of this process, without those of the store's segments: these come with the
-    /// memory, in the background.
-    static func descriptors() -> Int {
-        guard let directory = unsafe opendir("/proc/self/fd") else { return -1 }
+    /// Open descriptors of this process; those of the store's segments, which come with the memory in
+    /// the background, apart.
+    static func descriptors() -> (segments: Int, others: Int) {
+        guard let directory = unsafe opendir("/proc/self/fd") else { return (-1, -1) }
         defer { unsafe _ = closedir(directory) }
-        var count = 0
+        var (segments, others) = (0, 0)
         while let entry = unsafe readdir(directory) {
             let name = unsafe withUnsafeBytes(of: entry.pointee.d_name) {
                 unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
@@ -33,9 +57,9 @@ enum System {
             var target = [CChar](repeating: 0, count: 256)
             let length = unsafe readlink("/proc/self/fd/\(name)", &target, target.count)
             let text = String(decoding: target[..<max(0, length)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            if length > 0, !text.hasPrefix("/memfd:fabric-segment ") { count += 1 }
+            if text.hasPrefix("/memfd:fabric-segment ") { segments += 1 } else if length > 0 { others += 1 }
         }
-        return count
+        return (segments, others)
     }
 
     /// Mappings of ledgers and mailboxes: two for each client that the host knows.

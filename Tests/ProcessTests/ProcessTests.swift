@@ -9,7 +9,7 @@ import Testing
 @Suite(.serialized) struct ProcessTests {}
 
 /// What a host holds, as its probe reports it.
-struct HostReport: Equatable {
+struct HostReport {
     let values: [String: Int]
 
     init(of host: ProbeProcess) throws {
@@ -18,6 +18,9 @@ struct HostReport: Equatable {
     }
 
     subscript(name: String) -> Int { values[name] ?? -1 }
+
+    /// What clients cost the host while they live.
+    var held: [Int] { ["pins", "deleted", "descriptors", "rings"].map { self[$0] } }
 }
 
 /// A host with a witness of what it holds while no client lives.
@@ -39,9 +42,7 @@ struct KillStage {
     @discardableResult
     func expectNothingLeft(since death: Timestamp, objects: Int = 0) throws -> Duration {
         let time = try waitUntil("the host forgets the client", since: death, within: .seconds(2)) {
-            let now = try HostReport(of: host)
-            return now["pins"] == 0 && now["deleted"] == 0 && now["descriptors"] == before["descriptors"]
-                && now["rings"] == before["rings"]
+            try HostReport(of: host).held == before.held
         }
         #expect(try HostReport(of: host)["objects"] == objects)
         #expect(try host.ask("verifyAll") == "0 wrong")

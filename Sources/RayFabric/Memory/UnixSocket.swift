@@ -129,9 +129,10 @@ package struct UnixSocket: ~Copyable, Sendable {
                 return .end
             }
             switch rf_errno() {
-            case EINTR: continue
+            // Told once, before what the other end sent first: a refusal, perhaps.
+            case EINTR, ECONNRESET: continue
             case EAGAIN: return .none
-            case ECONNRESET, EPIPE: return .end
+            case EPIPE: return .end
             case let number: throw systemError(number, "receive from the other process")
             }
         }

@@ -18,19 +18,14 @@ struct ControlSocket: ~Copyable, Sendable {
     mutating func exchange(
         _ request: ControlRequest, by deadline: Timestamp
     ) throws(FabricError) -> (ControlReply, [Int32]) {
-        if owesReply {
-            _ = OwnedDescriptors(try receive(by: deadline).descriptors)
-            owesReply = false
-        }
+        if owesReply { _ = OwnedDescriptors(try receive(by: deadline).descriptors) }
         do throws(FabricError) {
             try socket.send(request.encoded())
         } catch {
             // A refused client finds the reason in its queue.
             if error.code != .connectionLost { throw error }
         }
-        owesReply = true
         let (bytes, descriptors) = try receive(by: deadline)
-        owesReply = false
         do {
             // SAFETY: any bytes are valid UInt8 values.
             return (try ControlReply(decoding: unsafe bytes.span.bytes), descriptors)
@@ -40,7 +35,10 @@ struct ControlSocket: ~Copyable, Sendable {
         }
     }
 
-    private func receive(by deadline: Timestamp) throws(FabricError) -> (bytes: [UInt8], descriptors: [Int32]) {
+    private mutating func receive(
+        by deadline: Timestamp
+    ) throws(FabricError) -> (bytes: [UInt8], descriptors: [Int32]) {
+        owesReply = false
         while true {
             switch try socket.receive(limit: ControlReply.maximumBytes, wait: false) {
             case .message(let bytes, let descriptors): return (bytes, descriptors)
@@ -48,7 +46,10 @@ struct ControlSocket: ~Copyable, Sendable {
             case .none: break
             }
             let rest = (deadline - .now).saturatedNanoseconds
-            guard rest > 0 else { throw FabricError(.peerUnresponsive, "the store's host does not answer") }
+            guard rest > 0 else {
+                owesReply = true
+                throw FabricError(.peerUnresponsive, "the store's host does not answer")
+            }
             _ = rf_wait_readable(socket.descriptor.number, rest)
         }
     }

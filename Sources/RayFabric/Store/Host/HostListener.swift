@@ -86,6 +86,7 @@ struct HostListener: ~Copyable {
         do throws(FabricError) {
             _ = try UnixSocket.connect(to: path)
         } catch {
+            if error.code == .descriptorLimit { throw error }
             guard error.code == .connectionRefused else {
                 throw FabricError(.addressInUse, errno: error.errno, "\(path) is another program's: \(error.context)")
             }
