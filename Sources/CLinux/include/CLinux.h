@@ -212,6 +212,12 @@ static inline int rf_set_option(int socket, int level, int name, int value) {
     return setsockopt(socket, level, name, &value, sizeof value);
 }
 
+// Ends a TCP connection at once and throws away what is queued.
+static inline int rf_disconnect(int socket) {
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    return connect(socket, &none, sizeof none);
+}
+
 static inline int rf_set_congestion_control(int socket, const char *name) {
     return setsockopt(socket, IPPROTO_TCP, TCP_CONGESTION, name, strlen(name));
 }

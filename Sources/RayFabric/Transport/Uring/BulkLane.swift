@@ -29,7 +29,12 @@ final class BulkLane {
     var isDropping = false
 
     // Sending.
-    let outgoingHeader: UnsafeMutableRawPointer
+    /// Headers of pieces: zero-copy sends keep theirs until the kernel lets go of it.
+    private let outgoingHeaders: UnsafeMutableRawPointer
+    /// Zero-copy sends of each header whose memory the kernel still holds.
+    private var notices: InlineArray<8, UInt16> = InlineArray(repeating: 0)
+    /// The header of the piece on its way.
+    private(set) var outgoing = 0
     let message: UnsafeMutablePointer<msghdr>
     let vectors: UnsafeMutablePointer<iovec>
     /// The transfer whose piece is on its way out.
@@ -44,7 +49,7 @@ final class BulkLane {
 
     init() {
         unsafe incomingHeader = .allocate(byteCount: Self.headerBytes, alignment: 8)
-        unsafe outgoingHeader = .allocate(byteCount: Self.headerBytes, alignment: 8)
+        unsafe outgoingHeaders = .allocate(byteCount: notices.count * Self.headerBytes, alignment: 8)
         unsafe message = .allocate(capacity: 1)
         unsafe vectors = .allocate(capacity: 2)
         unsafe message.initialize(to: msghdr())
@@ -53,14 +58,28 @@ final class BulkLane {
 
     deinit {
         unsafe incomingHeader.deallocate()
-        unsafe outgoingHeader.deallocate()
+        unsafe outgoingHeaders.deallocate()
         unsafe message.deallocate()
         unsafe vectors.deallocate()
         unsafe copy?.deallocate()
     }
 
-    /// Prepares header and payload to be sent.
+    /// Whether another piece may be loaded.
+    var hasFreeHeader: Bool { notices.indices.contains { notices[$0] == 0 } }
+
+    /// A zero-copy send has ended, and the kernel holds on to its memory.
+    func noticeIsDue(_ header: Int) { notices[header] += 1 }
+
+    /// The kernel has let go of the memory of a zero-copy send.
+    func noticeCame(_ header: Int) { notices[header] -= 1 }
+
+    /// Prepares header and payload to be sent. Needs a free header.
     func load(_ frame: Frame, payload: UnsafeMutableRawBufferPointer) {
+        guard let free = notices.indices.first(where: { notices[$0] == 0 }) else {
+            preconditionFailure("a piece without a free header")
+        }
+        outgoing = free
+        let outgoingHeader = unsafe outgoingHeaders + free * Self.headerBytes
         unsafe outgoingHeader.initializeMemory(as: UInt8.self, repeating: 0, count: Self.headerBytes)
         unsafe encodeFrame(frame, payload: payload.count, at: outgoingHeader)
         unsafe vectors[0] = iovec(iov_base: outgoingHeader, iov_len: Self.headerBytes)

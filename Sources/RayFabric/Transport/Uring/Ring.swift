@@ -10,6 +10,13 @@ struct RingCompletion {
     /// Bytes or descriptors; a negative error number on failure.
     let result: Int32
     let flags: UInt32
+
+    /// This completion ends a send without a copy, and a notice will follow.
+    var isFollowedByNotice: Bool { flags & RF_CQE_F_MORE != 0 }
+    /// The kernel has let go of the memory of a send without a copy that has completed before.
+    var isNotice: Bool { flags & RF_CQE_F_NOTIF != 0 }
+    /// In a notice: the kernel has copied after all.
+    var wasCopied: Bool { UInt32(bitPattern: result) & RF_NOTIF_USAGE_ZC_COPIED != 0 }
 }
 
 /// A ring. It binds to the thread that first calls `collect` or `wait`, which alone may call these

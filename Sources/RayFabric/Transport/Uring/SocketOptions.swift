@@ -23,11 +23,15 @@ package enum SocketOptions {
     /// A connection within this machine has no path whose rate could be found out: BBR, where it is
     /// the system's choice, only takes half of it away.
     package static func unpaceWithinMachine(_ descriptor: Int32) {
+        if isWithinMachine(descriptor) { unsafe _ = rf_set_congestion_control(descriptor, "reno") }
+    }
+
+    /// Whether a connected socket leads to this same machine.
+    static func isWithinMachine(_ descriptor: Int32) -> Bool {
         guard let own = SocketAddress(ofSocket: descriptor, peer: false),
-            let peer = SocketAddress(ofSocket: descriptor, peer: true),
-            peer.isLoopback || own.ipAddress == peer.ipAddress
-        else { return }
-        _ = unsafe rf_set_congestion_control(descriptor, "reno")
+            let peer = SocketAddress(ofSocket: descriptor, peer: true)
+        else { return false }
+        return peer.isLoopback || own.ipAddress == peer.ipAddress
     }
 
     static func setBuffers(_ descriptor: Int32, bytes: Int32) {

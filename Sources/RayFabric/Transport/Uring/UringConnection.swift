@@ -46,6 +46,8 @@ final class UringConnection {
     var lanes: [UringSocket] = []
     var lanesAreRequested = false
     var lanesAreOpened = false
+    /// Pieces go out without a copy; until the kernel turns out to copy them.
+    var sendsWithoutCopy = false
 
     // One-sided operations: ours, the bytes that we are to send, and the peer's writes to us.
     var operations = OperationTable()

@@ -4,11 +4,17 @@ internal import CLiburing
 internal import CLinux
 internal import RayCore
 
-/// What a completion is about; the lowest byte of its tag, the socket's slot above it.
+/// What a completion is about; the lowest byte of its tag, the socket's slot above it, and for sends
+/// the number of the header in the highest byte.
 enum RingWork: UInt8 {
     case waker, pollInput, pollOutput, receive, send, cancel
 
-    func tag(slot: Int) -> UInt64 { UInt64(slot) << 8 | UInt64(rawValue) }
+    func tag(slot: Int, header: Int = 0) -> UInt64 {
+        UInt64(header) << 56 | UInt64(slot) << 8 | UInt64(rawValue)
+    }
+
+    static func slot(ofTag tag: UInt64) -> Int { Int(tag >> 8 & 0xffff_ffff_ffff) }
+    static func header(ofTag tag: UInt64) -> Int { Int(tag >> 56) }
 }
 
 /// A socket: a listener, one in its handshake, lane 0 of a connection, or a bulk lane. Its slot is
@@ -55,6 +61,12 @@ final class UringSocket {
         self.role = role
     }
 
+    /// Whether a bulk lane can send another piece now.
+    var takesPiece: Bool { !flights.contains(.send) && !isEnding && lane?.hasFreeHeader == true }
+
+    /// Whether the kernel works on memory of this process.
+    var holdsMemory: Bool { !flights.isDisjoint(with: [.receive, .send]) || zeroCopyNotices > 0 }
+
     var isIdle: Bool { flights.isEmpty && zeroCopyNotices == 0 }
 }
 
@@ -86,8 +98,9 @@ extension UringTransport {
 
     /// Asks the kernel to give up a submission; its completion still comes.
     func cancel(_ work: RingWork, of socket: UringSocket) {
+        let target = work.tag(slot: socket.slot, header: work == .send ? socket.lane?.outgoing ?? 0 : 0)
         ring.queue(tag: RingWork.cancel.tag(slot: socket.slot)) { entry in
-            unsafe io_uring_prep_cancel64(entry, work.tag(slot: socket.slot), 0)
+            unsafe io_uring_prep_cancel64(entry, target, 0)
         }
     }
 
@@ -104,7 +117,12 @@ extension UringTransport {
     }
 
     func shutDown(_ socket: UringSocket) {
-        _ = shutdown(socket.descriptor.number, RF_SHUT_RDWR)
+        if socket.zeroCopyNotices > 0 {
+            // What is queued refers to memory that must go now, not when a dead peer confirms it.
+            _ = rf_disconnect(socket.descriptor.number)
+        } else {
+            _ = shutdown(socket.descriptor.number, RF_SHUT_RDWR)
+        }
         if socket.flights.contains(.pollInput) { cancel(.pollInput, of: socket) }
         if socket.flights.contains(.pollOutput) { cancel(.pollOutput, of: socket) }
         if socket.flights.contains(.receive) { cancel(.receive, of: socket) }

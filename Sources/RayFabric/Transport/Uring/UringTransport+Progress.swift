@@ -99,7 +99,7 @@ extension UringTransport {
         guard let work = RingWork(rawValue: UInt8(truncatingIfNeeded: completion.tag)) else {
             preconditionFailure("a tag that nobody made: \(completion.tag)")
         }
-        let slot = Int(completion.tag >> 8)
+        let slot = RingWork.slot(ofTag: completion.tag)
         switch work {
         case .waker:
             waker.clear()
@@ -126,7 +126,11 @@ extension UringTransport {
             if !socket.isEnding { bulkReceived(Int(completion.result), on: socket) }
         case .send:
             lastBulk = now
-            bulkSendCompleted(completion, on: socket)
+            if completion.isNotice {
+                zeroCopyNoticed(completion, on: socket)
+            } else {
+                bulkSendCompleted(completion, on: socket)
+            }
         case .waker, .cancel: break
         }
         retireIfEnded(socket)

@@ -149,6 +149,7 @@ extension UringTransport {
     mutating func letGo(of key: RegionKey) {
         for case let connection? in connections where !connection.lanes.isEmpty {
             releaseSources(of: connection) { $0.sourceKey == key }
+            awaitNotices(of: connection)
             for socket in connection.lanes {
                 if let lane = socket.lane, lane.targetKey == key { release(lane, of: socket) }
             }

@@ -40,6 +40,7 @@ extension UringTransport {
         }
         socket.lane = BulkLane()
         connection.lanes.append(socket)
+        chooseCopying(socket, of: connection)
         receiveHeader(socket)
         pump(connection)
     }
@@ -59,7 +60,7 @@ extension UringTransport {
             let usesLaneZero = transfer.remaining <= Self.inlineBytes || connection.lanes.isEmpty
             if usesLaneZero, connection.output.count < Self.inlineQueueBytes {
                 sendInline(transfer, connection)
-            } else if let lane = connection.lanes.first(where: { !$0.flights.contains(.send) && !$0.isEnding }) {
+            } else if let lane = connection.lanes.first(where: \.takesPiece) {
                 sendPiece(transfer, on: lane, connection)
             } else {
                 connection.transfers.appendFirst(transfer)
@@ -135,15 +136,54 @@ extension UringTransport {
     private func submitSend(_ socket: UringSocket, _ lane: BulkLane) {
         socket.flights.insert(.send)
         let descriptor = socket.descriptor.number
+        // The rest of a piece whose region goes is sent from a copy that the next one may overwrite.
+        let copies = socket.connection?.sendsWithoutCopy != true || lane.sourceKey.rawValue == 0
+        let flags = UInt32(RF_MSG_WAITALL | RF_MSG_NOSIGNAL)
         // SAFETY: the lane keeps header, vectors and message until the completion, and the payload's
-        // region is not let go of before it either, see `releaseSources`.
-        ring.queue(tag: RingWork.send.tag(slot: socket.slot)) { entry in
-            unsafe io_uring_prep_sendmsg(entry, descriptor, lane.message, UInt32(RF_MSG_WAITALL | RF_MSG_NOSIGNAL))
+        // region is not let go of before it either, see `releaseSources`; until the notice, for a
+        // send without a copy.
+        ring.queue(tag: RingWork.send.tag(slot: socket.slot, header: lane.outgoing)) { entry in
+            if copies {
+                unsafe io_uring_prep_sendmsg(entry, descriptor, lane.message, flags)
+            } else {
+                unsafe io_uring_prep_sendmsg_zc(entry, descriptor, lane.message, flags)
+                unsafe entry.pointee.ioprio = UInt16(RF_SEND_ZC_REPORT_USAGE)
+            }
         }
     }
 
+    // MARK: Zero copy
+
+    /// Decides whether pieces go out without a copy. Within one machine the kernel always copies them,
+    /// and takes up to twice as long.
+    func chooseCopying(_ socket: UringSocket, of connection: UringConnection) {
+        connection.sendsWithoutCopy =
+            forcesZeroCopy || !SocketOptions.isWithinMachine(socket.descriptor.number)
+    }
+
+    /// The kernel has let go of the memory of a send without a copy, and says whether it was one.
+    mutating func zeroCopyNoticed(_ completion: RingCompletion, on socket: UringSocket) {
+        socket.zeroCopyNotices -= 1
+        socket.lane?.noticeCame(RingWork.header(ofTag: completion.tag))
+        guard let connection = socket.connection else { return }
+        if completion.wasCopied {
+            counters.zeroCopyCopied += 1
+            if !forcesZeroCopy { connection.sendsWithoutCopy = false }
+        } else {
+            counters.zeroCopySends += 1
+        }
+        if !socket.isEnding { pump(connection) }
+    }
+
+    /// Whether the kernel can not send without a copy: it is too old, or may not keep more memory.
+    private static func refusesZeroCopy(_ error: Int32) -> Bool { [EINVAL, EOPNOTSUPP, ENOMEM].contains(error) }
+
     mutating func bulkSendCompleted(_ completion: RingCompletion, on socket: UringSocket) {
         socket.flights.remove(.send)
+        if completion.isFollowedByNotice {
+            socket.zeroCopyNotices += 1
+            socket.lane?.noticeIsDue(RingWork.header(ofTag: completion.tag))
+        }
         guard !socket.isEnding, let lane = socket.lane, let connection = socket.connection else { return }
         let result = Int(completion.result)
         if result >= 0 {
@@ -151,6 +191,8 @@ extension UringTransport {
             lane.advance(result)
         } else if -completion.result == EFAULT {
             return fail(connection, TransportFailure(.system, errno: EFAULT))
+        } else if connection.sendsWithoutCopy, Self.refusesZeroCopy(-completion.result) {
+            connection.sendsWithoutCopy = false
         } else if ![EINTR, EAGAIN, ECANCELED].contains(-completion.result) {
             lane.sendingToken = nil
             return expectReason(on: connection)
@@ -174,6 +216,16 @@ extension UringTransport {
             lane.isReleasing = true
             cancel(.send, of: socket)
             while lane.isReleasing, !socket.isEnding, socket.flights.contains(.send) { awaitCompletion() }
+        }
+    }
+
+    /// Waits until no send without a copy refers to memory that is about to go. A peer that does not
+    /// confirm what it got in time loses the connection.
+    mutating func awaitNotices(of connection: UringConnection) {
+        let deadline = Timestamp.now + .milliseconds(100)
+        while connection.isOpen, connection.lanes.contains(where: { $0.zeroCopyNotices > 0 }) {
+            guard Timestamp.now < deadline else { return fail(connection, TransportFailure(.peerUnresponsive)) }
+            awaitCompletion()
         }
     }
 

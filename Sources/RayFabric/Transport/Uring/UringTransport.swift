@@ -68,6 +68,8 @@ public struct UringTransport: ~Copyable, Transport {
     let discarded = DiscardMemory()
     let bulkBufferBytes: Int32?
     var counters = TransportStatistics()
+    /// Sends without a copy even where the kernel is known to copy: for tests.
+    package var forcesZeroCopy = false
 
     /// Sets up the ring.
     /// - Throws: `ioUringForbidden` where the system does not allow io_uring, `invalidArgument`,
@@ -182,14 +184,22 @@ public struct UringTransport: ~Copyable, Transport {
 
     /// Ends all sockets and waits until the kernel has let go of the memory of their operations.
     private static func release(_ ring: Ring, _ sockets: [UringSocket?]) {
-        for case let socket? in sockets { _ = shutdown(socket.descriptor.number, RF_SHUT_RDWR) }
+        for case let socket? in sockets {
+            _ = shutdown(socket.descriptor.number, RF_SHUT_RDWR)
+            if socket.zeroCopyNotices > 0 { _ = rf_disconnect(socket.descriptor.number) }
+        }
         var attempts = 0
-        while attempts < 100, sockets.contains(where: { $0?.flights.isDisjoint(with: [.receive, .send]) == false }) {
+        while attempts < 100, sockets.contains(where: { $0?.holdsMemory == true }) {
             attempts += 1
             guard ring.waitIfOwner(nanoseconds: 10_000_000) else { return }
             while let completion = ring.next() {
-                let slot = Int(completion.tag >> 8)
+                let slot = RingWork.slot(ofTag: completion.tag)
                 guard slot < sockets.count, let socket = sockets[slot] else { continue }
+                if completion.isNotice {
+                    socket.zeroCopyNotices -= 1
+                    continue
+                }
+                if completion.isFollowedByNotice { socket.zeroCopyNotices += 1 }
                 switch RingWork(rawValue: UInt8(truncatingIfNeeded: completion.tag)) {
                 case .receive: socket.flights.remove(.receive)
                 case .send: socket.flights.remove(.send)
