@@ -13,7 +13,8 @@ import Testing
     @Test(
         arguments: ConformanceTest.allCases.filter {
             [
-                .transferSizes, .gibibyte, .severalRegions, .staleKey, .manyOperations, .peerDeath, .closeWithOperations,
+                .transferSizes, .gibibyte, .severalRegions, .staleKey, .manyOperations, .peerDeath,
+                .closeWithOperations,
                 .cancelRead, .cancelWrite, .readDeadline, .writeDeadline, .cutAndHealed, .unresponsivePeer,
             ].contains($0)
         })
