@@ -75,6 +75,29 @@ import Testing
         #expect(size == 2 << 20)
     }
 
+    /// The owner is gone, another node has a copy.
+    @Test func aCopyServesInPlaceOfItsOwner() throws {
+        let network = LoopbackNetwork()
+        func node(_ name: String) throws -> Fabric {
+            var configuration = FabricConfiguration(capacity: .mebibytes(32), listen: "loopback:\(name)")
+            configuration.network?.transport = .loopback(network)
+            return try Fabric(configuration)
+        }
+        let (owner, holder, asker) = (try node("owner"), try node("holder"), try node("asker"))
+        let address = try #require(owner.address).description
+        try holder.connect(to: address)
+        try asker.connect(to: address)
+        try asker.connect(to: #require(holder.address).description)
+        for size in [1000, 3 << 20] {
+            let id = try owner.put(pattern(size))
+            #expect(try holder.get(id, within: .seconds(10)).size == size)
+            if size > 1000 { owner.close() } else { try owner.delete(id) }
+            let object = try asker.get(id, within: .seconds(10))
+            let isSame = object.withBytes { $0.elementsEqual(pattern(size)) }
+            #expect(isSame)
+        }
+    }
+
     @Test func copiesAreEvictedForNewOnes() throws {
         let pair = try Pair(capacity: .mebibytes(8))
         for _ in 0..<40 {

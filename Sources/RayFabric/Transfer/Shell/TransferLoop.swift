@@ -94,12 +94,18 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
         }
     }
 
-    /// Nodes that may have an object: its owner's, or if that one is unknown, all that are connected.
+    /// Nodes that may have an object: its owner's first, then those that may have a copy, which are
+    /// asked if the owner's fails or the object is large.
     private func sources(of id: ObjectID) -> [NodeID] {
         let owner = id.owner.node
-        if connections[owner] != nil || addresses[owner] != nil { return [owner] }
-        return connections.keys.sorted()
+        let others = connections.keys.filter { $0 != owner }.sorted()
+        guard connections[owner] != nil || addresses[owner] != nil else { return others }
+        return [owner] + others.prefix(Self.copiesAsked)
     }
+
+    /// Nodes beside the owner's that are asked for a copy. Who has copies is the owner's knowledge, not
+    /// this layer's: with many nodes, asking all of them would cost more than it finds.
+    private static var copiesAsked: Int { 8 }
 
     private var statistics: TransferStatistics {
         TransferStatistics(
