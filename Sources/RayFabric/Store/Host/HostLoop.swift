@@ -111,28 +111,27 @@ final class HostLoop {
         runDirectives()
         var lastWork = Timestamp.now
         var spin = AdaptiveSpin(longest: configuration.spin.unlessOnOneProcessor)
-        var rounds = 0
+        var sinceLook = 0
         while !isStopping {
-            if takeCommands() > 0 {
+            let taken = takeCommands()
+            if taken > 0 { lastWork = .now } else { rf_cpu_pause() }
+            // A look at the descriptors is a system call: not one for each command that comes alone.
+            sinceLook += 1 + taken
+            if sinceLook < Self.effortPerLook { continue }
+            sinceLook = 0
+            pollDescriptors(timeout: 0)
+            let now = Timestamp.now
+            if taken == 0, now - lastWork > spin.limit, !isStopping {
+                sleep()
                 lastWork = .now
-                rounds = 0
-                pollDescriptors(timeout: 0)
-                continue
+                spin.slept(lastWork - now)
             }
-            rounds += 1
-            if rounds % 16 == 0 {
-                pollDescriptors(timeout: 0)
-                let now = Timestamp.now
-                if now - lastWork > spin.limit, !isStopping {
-                    sleep()
-                    lastWork = .now
-                    spin.slept(lastWork - now)
-                }
-            }
-            rf_cpu_pause()
         }
         shutDown()
     }
+
+    /// Rounds and commands between two looks at the descriptors.
+    private static let effortPerLook = 64
 
     private func takeCommands() -> Int {
         let taken = core.takeCommands(now: .now)
