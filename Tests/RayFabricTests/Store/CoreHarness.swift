@@ -1,6 +1,7 @@
 // A store core with clients whose rings lie in this process: no host thread, no sockets, no segments.
 
 import RayCore
+import Testing
 
 @testable import RayFabric
 
@@ -133,6 +134,8 @@ final class CoreClient: @unchecked Sendable {
     }
 
     func isPresent(_ id: ObjectID) -> Bool { directory.find(id) != nil }
+    func find(_ id: ObjectID) -> (entry: Int, version: UInt64)? { directory.find(id) }
+    func entry(_ index: Int) -> ObjectEntry { directory.entry(index) }
     var isEvicted: Bool { ring.isEvicted }
     var hasUnsentReplies: Bool { ring.hasUnsentReplies }
     var room: Int { Int(directory.room) }
@@ -173,5 +176,27 @@ extension CoreHarness {
             StoreCommand(kind: .publish, flags: flags, id: id, offset: memory.lowerBound, size: bytes))
         turn()
         return id
+    }
+}
+
+extension CoreHarness {
+    /// Memory that is used does not overlap, and all other memory is free in a pool or leased to nobody.
+    func checkMemory(_ used: [Range<UInt64>]) {
+        let sorted = used.sorted { $0.lowerBound < $1.lowerBound }
+        for (left, right) in zip(sorted, sorted.dropFirst()) { #expect(left.upperBound <= right.lowerBound) }
+        #expect(sorted.last?.upperBound ?? 0 <= UInt64(geometry.capacity))
+        let leased = core.arena.segments.count { $0.lessee != nil && $0.memory == .present }
+        let free = (0..<(core.limits.maximumClients + 2)).reduce(UInt64(0)) {
+            $0 + core.arena.freeGranules(leasedTo: $1)
+        }
+        let inUse = sorted.reduce(UInt64(0)) { $0 + UInt64($1.count) / 64 }
+        #expect(free + inUse == UInt64(leased) * geometry.segmentGranules)
+    }
+
+    /// All memory that the store itself takes for used.
+    var usedMemory: [Range<UInt64>] {
+        let objects = core.inspect(from: 0, limit: .max).objects.map(\.object.extent)
+        let granted = core.clients().flatMap(\.outstanding.ranges)
+        return (objects + granted).filter { !$0.isEmpty }.map { $0.lowerBound * 64..<$0.upperBound * 64 }
     }
 }
