@@ -55,7 +55,7 @@ final class Probe: Sendable {
         case "deleteAll": try fabric().delete(fabric().inspect().map(\.id))
         case "connect": return "\(try fabric().connect(to: command.text(0), within: command.milliseconds(1)))"
         case "address": return try fabric().address.map { "\($0)" } ?? "none"
-        case "awaitPulled": return try awaitPulled(UInt64(command.number(0)))
+        case "stopWhenPulled": try stopWhenPulled(UInt64(command.number(0)))
         default: throw FabricError(.invalidArgument, "no command \(command.name)")
         }
         return "done"
@@ -151,13 +151,17 @@ final class Probe: Sendable {
         return "\(wrong) wrong"
     }
 
-    private func awaitPulled(_ bytes: UInt64) throws(FabricError) -> String {
+    /// Stops this process once it has pulled so much: whoever waits for that has all the time it needs.
+    private func stopWhenPulled(_ bytes: UInt64) throws(FabricError) {
         let deadline = Timestamp.now + .seconds(20)
         while Timestamp.now < deadline {
             guard let statistics = try fabric().transferStatistics() else {
                 throw FabricError(.invalidState, "no network")
             }
-            if statistics.bytesPulled >= bytes { return "\(statistics.bytesPulled)" }
+            if statistics.bytesPulled >= bytes {
+                _ = raise(SIGSTOP)
+                return
+            }
             _ = usleep(100)
         }
         throw FabricError(.deadlineExceeded, "waiting for \(bytes) bytes")

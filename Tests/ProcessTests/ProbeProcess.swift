@@ -160,6 +160,14 @@ final class ProbeProcess {
         while unsafe waitpid(identifier, &status, WUNTRACED) < 0, rf_errno() == EINTR {}
     }
 
+    /// Waits until the process has stopped itself.
+    func awaitStop() throws {
+        var status: Int32 = 0
+        try waitUntil("the process stops", within: .seconds(20)) {
+            unsafe waitpid(identifier, &status, WUNTRACED | WNOHANG) == identifier
+        }
+    }
+
     func resume() { _ = CLinux.kill(identifier, SIGCONT) }
 
     /// Whether the thread that runs a command sleeps in the kernel.
