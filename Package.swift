@@ -69,6 +69,7 @@ let package = Package(
         .testTarget(name: "ProjectTests", swiftSettings: settings),
         .testTarget(name: "RayCoreTests", dependencies: ["RayCore"], swiftSettings: settings),
         .target(name: "CThreadSanitizer", path: "Tests/CThreadSanitizer"),
+        .target(name: "CSeccomp", path: "Tests/CSeccomp"),
         .testTarget(
             name: "RayFabricTests", dependencies: ["RayFabric", "RayCore", "CLinux", "CThreadSanitizer"],
             swiftSettings: settings),
@@ -76,7 +77,7 @@ let package = Package(
             name: "FabricBenchTests", dependencies: ["fabricbench", "RayFabric", "RayCore"], swiftSettings: settings),
         // Real processes that the tests kill, stop and starve.
         .executableTarget(
-            name: "FabricProbe", dependencies: ["RayFabric", "RayCore", "CLinux"], path: "Tests/FabricProbe",
+            name: "FabricProbe", dependencies: ["RayFabric", "RayCore", "CLinux", "CSeccomp"], path: "Tests/FabricProbe",
             swiftSettings: settings),
         .testTarget(
             name: "ProcessTests", dependencies: ["RayFabric", "RayCore", "CLinux", "FabricProbe"],

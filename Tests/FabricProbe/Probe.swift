@@ -9,6 +9,7 @@ import Synchronization
 final class Probe: Sendable {
     private let current = Mutex<Fabric?>(nil)
     private let drafts = Mutex<[ObjectID: Kept<Draft>]>([:])
+    private let logged = Mutex<[String]>([])
     private let objects = Mutex<[ObjectID: [Kept<Object>]]>([:])
 
     private func fabric() throws(FabricError) -> Fabric {
@@ -30,6 +31,8 @@ final class Probe: Sendable {
         case "load": try load(command)
         case "leaveDescriptors": try System.leaveDescriptors(command.number(0))
         case "restoreDescriptors": System.restoreDescriptors()
+        case "forbidIOUring": try System.forbidIOUring()
+        case "log": return logged.withLock { $0.joined(separator: "; ") }
         case "becomeUser": try System.becomeUser(UInt32(command.number(0)), group: UInt32(command.number(1)))
         default: return try runOnStore(command)
         }
@@ -75,8 +78,10 @@ final class Probe: Sendable {
             let key = try command.option("key").map { key throws(FabricError) in try ClusterKey(Array(key.utf8)) }
             var network = NetworkConfiguration(listen: listen, clusterKey: key)
             if let most = command.option("halfOpen").flatMap({ Int($0) }) { network.settings.maximumHalfOpen = most }
+            if command.option("fallback") != nil { network.transport = .uringOrNIO }
             configuration.network = network
         }
+        configuration.store.log = { [self] line in logged.withLock { $0.append(line) } }
         return try Fabric(configuration)
     }
 

@@ -1,6 +1,7 @@
 // What a probe asks of the system: limits, users, and what it holds itself.
 
 import CLinux
+import CSeccomp
 import Glibc
 import RayCore
 import RayFabric
@@ -36,6 +37,11 @@ enum System {
         guard unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
             throw FabricError(.system, errno: rf_errno(), "setrlimit")
         }
+    }
+
+    /// Takes io_uring away from this process, as containers do.
+    static func forbidIOUring() throws(FabricError) {
+        guard forbid_io_uring() == 0 else { throw FabricError(.system, errno: rf_errno(), "forbid io_uring") }
     }
 
     static func becomeUser(_ user: UInt32, group: UInt32) throws(FabricError) {
