@@ -77,7 +77,8 @@ let package = Package(
             name: "FabricBenchTests", dependencies: ["fabricbench", "RayFabric", "RayCore"], swiftSettings: settings),
         // Real processes that the tests kill, stop and starve.
         .executableTarget(
-            name: "FabricProbe", dependencies: ["RayFabric", "RayCore", "CLinux", "CSeccomp"], path: "Tests/FabricProbe",
+            name: "FabricProbe", dependencies: ["RayFabric", "RayCore", "CLinux", "CSeccomp"],
+            path: "Tests/FabricProbe",
             swiftSettings: settings),
         .testTarget(
             name: "ProcessTests", dependencies: ["RayFabric", "RayCore", "CLinux", "FabricProbe"],
