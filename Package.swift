@@ -76,8 +76,9 @@ let package = Package(
         .testTarget(
             name: "FabricBenchTests", dependencies: ["fabricbench", "RayFabric", "RayCore"], swiftSettings: settings),
         // Real processes that the tests kill, stop and starve.
+        .target(name: "CProcessCosts", path: "Tests/CProcessCosts"),
         .executableTarget(
-            name: "FabricProbe", dependencies: ["RayFabric", "RayCore", "CLinux", "CSeccomp"],
+            name: "FabricProbe", dependencies: ["RayFabric", "RayCore", "CLinux", "CSeccomp", "CProcessCosts"],
             path: "Tests/FabricProbe",
             swiftSettings: settings),
         .testTarget(

@@ -22,7 +22,17 @@ import Synchronization
                 continue
             }
             let tag = String(words[0].dropLast())
-            if command.name == "getAsynchronously" {
+            if command.name == "countCosts" {
+                inBackground("probe-" + tag) {
+                    do throws(FabricError) {
+                        reply(tag, "begun")
+                        try probe.countCosts(command, tag: tag)
+                        reply(tag, "impossible")
+                    } catch {
+                        reply(tag, "error \(error)")
+                    }
+                }
+            } else if command.name == "getAsynchronously" {
                 Task.detached {
                     reply(tag, "begun")
                     reply(tag, await asynchronousResult(of: command, by: probe))

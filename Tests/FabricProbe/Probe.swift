@@ -172,6 +172,11 @@ final class Probe: Sendable {
         throw FabricError(.deadlineExceeded, "waiting for \(bytes) bytes")
     }
 
+    /// Replies by itself.
+    func countCosts(_ command: Command, tag: String) throws(FabricError) {
+        try Costs(fabric: fabric(), tag: tag, repeats: command.number(0)).run()
+    }
+
     // MARK: Load
 
     /// Begins to use the store at random from several threads, for ever.
