@@ -30,6 +30,22 @@ import Testing
         #expect(client.commandsTaken == RingLayout.commandCount)
     }
 
+    /// One thread of a killed client had claimed a place and not written to it yet; others had gone on.
+    @Test func whatWasSealedBehindAnUnfinishedCommandStays() throws {
+        let harness = try CoreHarness()
+        let client = try harness.attach()
+        let ids = [client.makeID(), client.makeID(), client.makeID()]
+        for id in ids {
+            let place = client.ledger.load(RingLayout.Ledger.tail)
+            client.ledger.store(place + 1, at: RingLayout.Ledger.tail)
+            client.push(StoreCommand(kind: .publish, id: id))
+        }
+        harness.turn()
+        #expect(!client.isPresent(ids[0]))
+        harness.detach(client)
+        for id in ids { #expect(client.isPresent(id)) }
+    }
+
     @Test func nothingIsTakenAfterAViolation() throws {
         let harness = try CoreHarness()
         let client = try harness.attach()
@@ -159,7 +175,7 @@ import Testing
             client.push(StoreCommand(kind: .wait, id: id, token: token))
         }
         harness.turn()
-        harness.core.segmentFailed(0)
+        harness.core.segmentFailed(0, .outOfMemory)
         let first = client.replies()
         #expect(first.map(\.token) == Array(0..<UInt32(RingLayout.replyCount)))
         #expect(client.hasUnsentReplies)

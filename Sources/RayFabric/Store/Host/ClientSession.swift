@@ -25,7 +25,7 @@ final class ClientSession {
     var waits = 0
     /// The client broke the protocol: nothing of it is looked at any more.
     private(set) var isCutOff = false
-    private var commandsTaken: UInt64 = 0
+    private(set) var commandsTaken: UInt64 = 0
     private var repliesWritten: UInt64 = 0
     /// Replies that found no room in the ring.
     private var unsent: [StoreReply] = []
@@ -67,6 +67,21 @@ final class ClientSession {
             id: ObjectID(words: (ledger.load(place + 16), ledger.load(place + 24), ledger.load(place + 32))),
             offset: ledger.load(place + 40), size: ledger.load(place + 48),
             metadataSize: UInt32(truncatingIfNeeded: sizes), token: UInt32(truncatingIfNeeded: sizes >> 32))
+    }
+
+    /// Goes on to the next complete command behind those that a thread claimed a place for and never wrote.
+    /// - Returns: whether there is one before `end`.
+    func skipGap(before end: UInt64) -> Bool {
+        var position = commandsTaken
+        while position < end {
+            // Acquire: as in nextCommand.
+            if ledger.loadAcquiring(RingLayout.Ledger.command(position)) == position &+ 1 {
+                commandsTaken = position
+                return true
+            }
+            position += 1
+        }
+        return false
     }
 
     /// Lets the client reuse the places of the commands taken so far.

@@ -187,7 +187,7 @@ final class HostLoop {
             core.segmentFilled(segment, generation: file.generation)
         case .fillFailed(let segment, let error):
             configuration.log?("segment \(segment) could not be filled: \(error)")
-            core.segmentFailed(segment)
+            core.segmentFailed(segment, error.code)
         case .pullFailed(let id, let session, let token, let code):
             core.pullFailed(id, session: session, token: token, code)
         case .stop:

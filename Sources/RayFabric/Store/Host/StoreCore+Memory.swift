@@ -58,12 +58,12 @@ extension StoreCore {
         serveRequests()
     }
 
-    /// The system refused memory for a segment.
-    mutating func segmentFailed(_ segment: Int) {
+    /// The system refused memory for a segment, and said why.
+    mutating func segmentFailed(_ segment: Int, _ code: FabricError.Code) {
         guard let client = arena.fillFailed(segment), let session = session(client), session.request != nil else {
             return
         }
-        deny(session, .outOfMemory)
+        deny(session, code)
     }
 
     /// Evicts the unpinned secondary copies that were used longest ago: a 64th of all, at least one.

@@ -103,8 +103,7 @@ struct StoreCore: ~Copyable {
     /// still. Nobody can promise that these are unchanged, so they are deleted.
     mutating func detach(_ client: Int, now: Timestamp) {
         guard let session = sessions[client] else { return }
-        // What a dead client wrote fits into its ring; a living one could go on for ever.
-        _ = takeCommands(of: session, atMost: Int(RingLayout.commandCount), now: now)
+        takeLastCommands(of: session, now: now)
         session.request = nil
         for range in session.outstanding.ranges { arena.free(range) }
         session.outstanding = ExtentSet()
@@ -118,6 +117,15 @@ struct StoreCore: ~Copyable {
         }
         releaseUnpinned()
         serveRequests()
+    }
+
+    /// A thread may have died before it had written its command, and another one sealed an object behind it.
+    private mutating func takeLastCommands(of session: ClientSession, now: Timestamp) {
+        // What a dead client wrote fits into its ring; a living one could go on for ever.
+        let end = session.commandsTaken + RingLayout.commandCount
+        repeat {
+            _ = takeCommands(of: session, atMost: Int(end - session.commandsTaken), now: now)
+        } while !session.isCutOff && session.skipGap(before: end)
     }
 
     /// A process that had ended its session before is dead: nobody writes to its memory any more.
