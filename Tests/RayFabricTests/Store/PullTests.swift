@@ -55,6 +55,14 @@ import Testing
         #expect(try pair.far.get(id, within: .seconds(10)).size == 300_000)
     }
 
+    @Test func aClosedFabricAnswersAtOnce() throws {
+        let pair = try Pair()
+        let address = try #require(pair.far.address).description
+        pair.near.close()
+        #expect(throws: FabricError.self) { try pair.near.transferStatistics() }
+        #expect(throws: FabricError.self) { try pair.near.connect(to: address) }
+    }
+
     @Test func whatNobodyHasIsNotFound() throws {
         let pair = try Pair()
         let id = try pair.far.put([1])

@@ -13,22 +13,45 @@ final class TransferControl: PullService, Sendable {
         case stop
     }
 
-    private let inbox = Mutex<[Request]>([])
+    /// Nil once the transfer thread takes no more.
+    private let inbox = Mutex<[Request]?>([])
     /// Wakes the transfer thread; known once its transport exists.
     private let waker = Mutex<Waker?>(nil)
 
     func connectWaker(_ waker: Waker) { self.waker.withLock { $0 = waker } }
 
     func post(_ request: Request) {
-        inbox.withLock { $0.append(request) }
-        waker.withLock { $0?.signal() }
+        let isTaken = inbox.withLock { requests in
+            requests?.append(request)
+            return requests != nil
+        }
+        if isTaken { waker.withLock { $0?.signal() } } else { Self.refuse(request) }
     }
 
     func takeRequests() -> [Request] {
         inbox.withLock { requests in
-            if requests.isEmpty { return [] }
-            defer { requests.removeAll() }
-            return requests
+            guard let taken = requests, !taken.isEmpty else { return [] }
+            requests = []
+            return taken
+        }
+    }
+
+    /// The transfer thread ends: nobody waits for it any more.
+    func close() {
+        let rest = inbox.withLock { requests in
+            defer { requests = nil }
+            return requests ?? []
+        }
+        for request in rest { Self.refuse(request) }
+    }
+
+    private static func refuse(_ request: Request) {
+        let failure = FabricError(.closed, "the fabric")
+        switch request {
+        case .connect(_, _, let promise): promise.fulfil(.failure(failure))
+        case .statistics(let promise): promise.fulfil(.failure(failure))
+        // Waits end with the store.
+        case .pull, .cancel, .stop: break
         }
     }
 

@@ -70,6 +70,7 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
             runDirectives()
             transport.wait(until: min(pulls.nextDeadline, serves.nextDeadline))
         }
+        control.close()
         for attempt in connecting.values { attempt.promise?.fulfil(.failure(FabricError(.closed, "the fabric"))) }
     }
 
