@@ -7,7 +7,9 @@ internal import Synchronization
 ///
 /// One process of a node hosts the store (`init(_:)`), others attach to it (`init(attachingTo:)`).
 /// Every method may be called from any thread. Errors are `FabricError`s; after the host has died,
-/// each call throws `hostLost`, and views that are still held stay readable.
+/// each call throws `hostLost`, and views that are still held stay readable. Where a call needs an
+/// answer of a host that does not run, it ends by its own deadline or, if it has none, after 5 seconds
+/// with `peerUnresponsive`.
 public final class Fabric: Sendable {
     package let client: StoreClient
     private let host: StoreHost?
