@@ -44,6 +44,7 @@ extension ProcessTests {
     /// says why, and leaves nothing behind.
     @Suite(.serialized) struct DescriptorLimit {
         let path = StorePath()
+        let otherPath = StorePath()
 
         private func tryUntilEnough(_ probe: ProbeProcess, _ attempt: (Int) throws -> String?) throws {
             for count in 0..<64 {
@@ -114,7 +115,7 @@ extension ProcessTests {
         /// A host that can not begin leaves no descriptor, no thread and no socket.
         @Test(arguments: ["", "listen=127.0.0.1:0"])
         func ofAHostThatBegins(options: String) throws {
-            let probe = try ProbeProcess.host("\(StorePath())")
+            let probe = try ProbeProcess.host("\(otherPath)")
             let before = try HostReport(of: probe)
             try tryUntilEnough(probe) { _ in try failure(probe, "hostAnother \(path) 16 \(options)") }
             try waitUntil("nothing is left") { try HostReport(of: probe).held == before.held }
