@@ -4,9 +4,7 @@
 readonly address_a=10.77.0.1 address_b=10.77.0.2
 readonly here=$(dirname "${BASH_SOURCE[0]}")
 readonly build=${BUILD:-$PWD/.build/debug}
-logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
-trap 'echo "line $LINENO of ${BASH_SOURCE[0]##*/} failed: $BASH_COMMAND"' ERR
+source "$here/../scenario.sh"
 
 # on HOST COMMAND...: runs a command on a host, to its end.
 on() {
@@ -21,43 +19,7 @@ start() {
     local host=$1 name=$2
     shift 2
     # Not through `on`: the process must be the command itself.
-    nsenter --net="/run/netns/$host" "$@" >"$logs/$name" 2>&1 &
-    echo $! >"$logs/$name.process"
-}
-output() { echo "$logs/$1"; }
-process() { cat "$logs/$1.process"; }
-
-# fails COMMAND...: succeeds when the command does not. `!` alone would end no scenario.
-fails() {
-    if "$@"; then
-        echo "should have failed: $*"
-        return 1
-    fi
-}
-
-# wait_until SECONDS COMMAND...: fails when the command has not succeeded by then.
-wait_until() {
-    local deadline=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ $SECONDS -lt $deadline ] || { echo "waited in vain for: $*"; return 1; }
-        sleep 0.05
-    done
-}
-
-# wait_for_end SECONDS NAME: waits until a command that was started has ended; gives its status.
-wait_for_end() {
-    local number
-    number=$(process "$2")
-    wait_until "$1" has_ended "$number" || { cat "$(output "$2")"; return 124; }
-    wait "$number"
-}
-has_ended() { ! kill -0 "$1" || grep -q '^State:.Z' "/proc/$1/status"; }
-
-# stop NAME: kills a command that was started.
-stop() {
-    kill -KILL "$(process "$1")"
-    wait_for_end 5 "$1" || true
+    in_background "$name" nsenter --net="/run/netns/$host" "$@"
 }
 
 # limit RATE: slows the cable down in both directions, such as `limit 100mbit`.
@@ -80,12 +42,6 @@ cut() {
 heal() {
     local host
     for host in a b; do on "$host" nft flush chain inet cable incoming; done
-}
-
-# skip REASON: ends the scenario as skipped.
-skip() {
-    echo "$1"
-    exit 77
 }
 
 make_hosts() {
