@@ -9,10 +9,10 @@ SWIFT_FILES = git ls-files -z --cached --others --exclude-standard '*.swift'
 # Arguments of fabricbench: make bench ARGS="lat --transport shm --size 8"
 ARGS ?=
 
-.PHONY: help build bench test lint format fuzz docs clean
+.PHONY: help build bench test test-rdma lint format fuzz docs clean
 
 help: ## List the verbs.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build everything, optimised.
 	@scripts/prerequisites build
@@ -27,6 +27,12 @@ test: ## Build and run all tests, those on two hosts too, and count those that w
 	@scripts/prerequisites test
 	@scripts/test
 	@Tests/network/run
+
+test-rdma: ## Build and run the tests that need RDMA, in a guest whose kernel has Soft-RoCE.
+	@scripts/prerequisites test-rdma
+	swift build --build-tests
+	swift build -c release --product fabricbench
+	@Tests/rdma/run
 
 lint: ## Check the format of all Swift files; a warning is an error.
 	@scripts/prerequisites lint
