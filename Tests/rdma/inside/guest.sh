@@ -1,6 +1,6 @@
 # The functions of the scenarios, which run in the guest: devices rxe0 at 10.0.0.1 and rxe1 at 10.0.1.1,
-# the tools of perftest, fabricbench and the program of the package's tests on PATH. Sourced by /main
-# with scenario.sh; a command that fails ends the scenario.
+# each of which reaches its own address alone; the tools of perftest, fabricbench and the program of the
+# package's tests on PATH. Sourced by /main with scenario.sh; a command that fails ends the scenario.
 
 readonly address_0=10.0.0.1 address_1=10.0.1.1
 source /tests/scenario.sh
@@ -31,6 +31,8 @@ perftest() {
 listens() { netstat -ltn | grep -q ":$1 "; }
 
 # Faults. What is done to devices is undone before the next scenario.
+# remove_device DEVICE: the driver waits until no process has it open, so do it in the background where
+# one has.
 remove_device() { rdma link delete "$1"; }
 link_down() { ip link set "$1" down; }
 link_up() { ip link set "$1" up; }
