@@ -17,13 +17,13 @@ swift_tests() {
 }
 
 # perftest TOOL [OPTION]...: runs a tool such as ib_read_bw between two processes, on rxe0 with its IPv4
-# GID, and prints its row of figures.
+# GID, and prints its row of figures. Each has a processor of its own, because they spin.
 perftest() {
     local tool=$1
     shift
-    in_background "$tool" "$tool" -F -d rxe0 -x 1 "$@"
+    in_background "$tool" taskset 1 "$tool" -F -d rxe0 -x 1 "$@"
     wait_until 20 listens 18515
-    "$tool" -F -d rxe0 -x 1 "$@" $address_0 >"$logs/figures" 2>&1 || { cat "$logs/figures"; return 1; }
+    taskset 2 "$tool" -F -d rxe0 -x 1 "$@" $address_0 >"$logs/figures" 2>&1 || { cat "$logs/figures"; return 1; }
     wait_for_end 20 "$tool"
     awk '/^ *#bytes/ { rows = 1; next } rows && /^ *[0-9]/ { print; found = 1 } END { exit !found }' "$logs/figures"
 }

@@ -13,9 +13,9 @@ restore_devices
 state() { ibv_devinfo -d rxe0 | awk '/state:/ { print $2 }'; }
 [ "$(state)" = PORT_ACTIVE ]
 link_down eth0
-wait_until 5 eval '[ "$(state)" = PORT_DOWN ]'
+wait_until 20 eval '[ "$(state)" = PORT_DOWN ]'
 link_up eth0
-wait_until 5 eval '[ "$(state)" = PORT_ACTIVE ]'
+wait_until 20 eval '[ "$(state)" = PORT_ACTIVE ]'
 
 # Root too may not register more than it may lock.
 fails with_locked_memory 64 timeout 20 ibv_rc_pingpong -d rxe0 -g 1 -s 1048576 >"$logs/limited" 2>&1
