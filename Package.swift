@@ -23,8 +23,10 @@ let package = Package(
     ],
     traits: [
         .trait(name: "NIO", description: "The SwiftNIO TCP transport, for systems that forbid io_uring."),
+        .trait(
+            name: "Verbs", description: "The RDMA transport. Needs the header of libibverbs to build, nothing to run."),
         .trait(name: "Fuzzing", description: "Entry points for the fuzzers in Fuzz/."),
-        .default(enabledTraits: ["NIO"]),
+        .default(enabledTraits: ["NIO", "Verbs"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
@@ -37,12 +39,14 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "CLiburing", linkerSettings: [.linkedLibrary("uring")]),
         .target(name: "CSharedLayout"),
+        .target(name: "CVerbs"),
 
         .target(name: "RayCore", swiftSettings: settings),
         .target(
             name: "RayFabric",
             dependencies: [
                 "RayCore", "CLinux", "CLiburing", "CSharedLayout",
+                .target(name: "CVerbs", condition: .when(traits: ["Verbs"])),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),

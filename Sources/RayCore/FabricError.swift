@@ -64,6 +64,8 @@ extension FabricError.Code: CustomStringConvertible {
     public static let permissionDenied = Self(rawValue: 42)
     public static let system = Self(rawValue: 43)
     public static let ioUringForbidden = Self(rawValue: 44)
+    public static let lockedMemoryLimit = Self(rawValue: 45)
+    public static let rdmaUnavailable = Self(rawValue: 46)
     // Network.
     public static let addressInvalid = Self(rawValue: 60)
     public static let addressInUse = Self(rawValue: 61)
@@ -116,6 +118,8 @@ extension FabricError.Code: CustomStringConvertible {
         42: ("permissionDenied", "check the owner and mode of the path"),
         43: ("system", "see the system's error number"),
         44: ("ioUringForbidden", "allow io_uring (kernel.io_uring_disabled, seccomp), or allow the nio fallback"),
+        45: ("lockedMemoryLimit", "raise the limit of locked memory (ulimit -l unlimited, or LimitMEMLOCK=infinity)"),
+        46: ("rdmaUnavailable", "see fabricbench list for the RDMA devices, or allow sockets"),
         60: ("addressInvalid", "give HOST:PORT, [IPv6]:PORT or a path for local transports"),
         61: ("addressInUse", "choose another port, or port 0 for any"),
         62: ("hostNotFound", "check the name"),

@@ -40,6 +40,10 @@ public protocol Transport: ~Copyable {
         _ memory: UnsafeMutableRawBufferPointer, access: RemoteAccess
     ) throws(FabricError) -> RegionKey
 
+    /// Tells of memory that came to a part of a region that had none, or other memory: `range` in bytes
+    /// from the start of the region. Transports that reach memory by its address need not know.
+    mutating func memoryCame(to key: RegionKey, range: Range<UInt64>)
+
     /// Ends the use of a region. Peers that still name it get `remoteAccessDenied`.
     mutating func deregister(_ key: RegionKey)
 
@@ -97,9 +101,13 @@ public protocol Transport: ~Copyable {
     var statistics: TransportStatistics { get }
 }
 
+extension Transport where Self: ~Copyable {
+    public mutating func memoryCame(to key: RegionKey, range: Range<UInt64>) {}
+}
+
 /// Names of the transports, as users write them.
 public enum TransportKind: String, CaseIterable, Sendable {
-    case loopback, shm, uring, nio
+    case loopback, shm, uring, verbs, nio
 }
 
 /// A connection of one transport: a slot and its generation, so that a stale one is recognised.
@@ -196,6 +204,9 @@ public struct TransportStatistics: Sendable {
     /// Zero-copy sends that were zero-copy, and those that the kernel copied after all.
     public var zeroCopySends: UInt64 = 0
     public var zeroCopyCopied: UInt64 = 0
+    /// One-sided operations that went by RDMA, and queue pairs that failed while their connection lived.
+    public var railOperations: UInt64 = 0
+    public var railsLost: UInt64 = 0
     /// Connections refused or cut off: authentication, limits, protocol violations.
     public var rejected: UInt64 = 0
     public init() {}

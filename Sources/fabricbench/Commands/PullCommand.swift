@@ -42,7 +42,7 @@ struct PullCommand: ParsableCommand {
         output.announce(plan)
         var bench = try Bench(plan, largest: 8)
         var results: [BenchmarkResult] = []
-        for kind in try connection.kinds() where kind == .uring || kind == .nio {
+        for kind in try connection.kinds() where kind == .uring || kind == .verbs || kind == .nio {
             for size in size.bytes {
                 results.append(try bench.measure(PullCase(transport: kind, size: size, lanes: lanes, objects: objects)))
             }

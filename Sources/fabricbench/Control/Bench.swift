@@ -289,7 +289,7 @@ enum Roof: String {
     /// The roof of a case; nil where there is none.
     init?(for item: TransportCase, hasServer: Bool) {
         switch (item.transport, item.kind) {
-        case (.uring, _), (.nio, _): self = .rawSocket
+        case (.uring, _), (.nio, _), (.verbs, _): self = .rawSocket
         case (.shm, .lat): self = .sharedWords
         case (.shm, .bw), (.loopback, .bw): self = .memcpy
         case (.loopback, .lat): return nil

@@ -46,7 +46,8 @@ enum TransportCatalog {
 
     static var recommendation: String {
         let usable = betweenProcesses
-        let network = usable.contains(.uring) ? "uring" : usable.contains(.nio) ? "nio" : "none"
+        let sockets = usable.contains(.uring) ? "uring" : usable.contains(.nio) ? "nio" : "none"
+        let network = usable.contains(.verbs) ? "verbs" : sockets
         return "same node: \(usable.contains(.shm) ? "shm" : network); between nodes: \(network)"
     }
 
@@ -55,6 +56,7 @@ enum TransportCatalog {
         case .loopback: "within one process: tests and simulation"
         case .shm: "rings in shared memory: processes of one node"
         case .uring: "TCP through io_uring: between nodes"
+        case .verbs: "RDMA for one-sided operations, sockets for messages: between nodes with RDMA devices"
         case .nio: "TCP through SwiftNIO: where io_uring is forbidden"
         }
     }
@@ -68,6 +70,12 @@ enum TransportCatalog {
             _ = try ShmTransport(TransportConfiguration(identity: NodeID(value: 1, incarnation: 1)))
             return purpose(kind)
         case .uring: return purpose(kind) + " (" + (try UringTransport.availability()) + ")"
+        case .verbs:
+            #if Verbs
+                return purpose(kind) + " (" + (try VerbsTransport.availability()) + ")"
+            #else
+                throw withoutVerbs
+            #endif
         case .nio:
             #if NIO
                 return purpose(kind)
@@ -77,6 +85,12 @@ enum TransportCatalog {
         }
     }
 
+    #if !Verbs
+        static var withoutVerbs: FabricError {
+            FabricError(
+                .unsupported, "this build leaves verbs out; build it with the trait Verbs, which is on by default")
+        }
+    #endif
     #if !NIO
         static var withoutNIO: FabricError {
             FabricError(.unsupported, "this build leaves nio out; build it with the trait NIO, which is on by default")

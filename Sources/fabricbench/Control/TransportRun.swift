@@ -54,6 +54,14 @@ extension UringTransport: BenchmarkTransport {
     }
 }
 
+#if Verbs
+    extension VerbsTransport: BenchmarkTransport {
+        static func make(_ configuration: TransportConfiguration) throws(FabricError) -> VerbsTransport {
+            try VerbsTransport(configuration: configuration, policy: .required)
+        }
+    }
+#endif
+
 #if NIO
     extension NIOTransport: BenchmarkTransport {
         static func make(_ configuration: TransportConfiguration) throws(FabricError) -> NIOTransport {
@@ -136,6 +144,15 @@ enum TransportRun {
             let place = Address.tcp(host: host, port: 0)
             let memory = try UringTransport.makeMemory(byteCount: regionBytes(job))
             return try accept(job, memory, at: place, UringTransport.self, announce: announce)
+        case .verbs:
+            #if Verbs
+                // A device is found by its address: the loopback one has none.
+                let place = Address.tcp(host: host == "127.0.0.1" ? try RDMAPort.host() : host, port: 0)
+                let memory = try VerbsTransport.makeMemory(byteCount: regionBytes(job))
+                return try accept(job, memory, at: place, VerbsTransport.self, announce: announce)
+            #else
+                throw TransportCatalog.withoutVerbs
+            #endif
         case .nio:
             #if NIO
                 let place = Address.tcp(host: host, port: 0)
@@ -157,6 +174,13 @@ enum TransportRun {
         case .uring:
             let memory = try UringTransport.makeMemory(byteCount: regionBytes(job))
             return try initiate(job, memory, to: address, UringTransport.self)
+        case .verbs:
+            #if Verbs
+                let memory = try VerbsTransport.makeMemory(byteCount: regionBytes(job))
+                return try initiate(job, memory, to: address, VerbsTransport.self)
+            #else
+                throw TransportCatalog.withoutVerbs
+            #endif
         case .nio:
             #if NIO
                 let memory = try NIOTransport.makeMemory(byteCount: regionBytes(job))

@@ -73,7 +73,8 @@ struct WorkerLoop: ~Copyable {
             try channel.send(.ready(.unix(path: job.objects.path), first: nil))
             return try ObjectClient(fabric, job).run()
         case .pullSource:
-            let fabric = try PullRun.fabric(job, listen: .tcp(host: host, port: 0))
+            let ownHost = job.transport == .verbs && isOnThisMachine ? try RDMAPort.host() : host
+            let fabric = try PullRun.fabric(job, listen: .tcp(host: ownHost, port: 0))
             let first = try StoreRun.fill(fabric, job)
             guard let address = fabric.address else { throw FabricError(.unsupported, "the source does not listen") }
             try channel.send(.ready(address, first: first))

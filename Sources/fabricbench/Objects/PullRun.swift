@@ -21,6 +21,7 @@ enum PullRun {
     static func choice(_ transport: TransportKind) throws(FabricError) -> TransportChoice {
         switch transport {
         case .uring: .uring
+        case .verbs: .verbs
         case .nio: .nio
         case .loopback, .shm: throw FabricError(.unsupported, "nodes do not meet over \(transport.rawValue)")
         }

@@ -31,7 +31,7 @@ enum PeerTool: String, CaseIterable {
         case (.ucx, .uring, _), (.ucx, .nio, _): "ucx tcp"
         // A stream without messages: only large operations compare.
         case (.iperf3, .uring, .bw), (.iperf3, .nio, .bw): item.size >= 64 << 10 ? "iperf3" : nil
-        case (.ucx, .loopback, _), (.iperf3, _, _): nil
+        case (.ucx, .loopback, _), (.ucx, .verbs, _), (.iperf3, _, _): nil
         }
     }
 }

@@ -3,6 +3,7 @@
 import CLinux
 import RayCore
 import RayFabric
+import Testing
 
 extension Address {
     /// Whether anybody with a socket can connect.
@@ -25,9 +26,9 @@ struct Stranger<Endpoint: Transport & SendableMetatype & ~Copyable>: ~Copyable {
             var endpoint = try fixture.make(fixture.configuration(99))
             _ = try endpoint.connect(to: address, deadline: .never)
             self.endpoint = consume endpoint
-        case .tcp(_, let port):
+        case .tcp:
             endpoint = nil
-            descriptor = Self.connectTCP(port)
+            descriptor = try Self.connectTCP(address)
         case .unix(let path):
             endpoint = nil
             descriptor = Self.connectUnix(path)
@@ -49,13 +50,12 @@ struct Stranger<Endpoint: Transport & SendableMetatype & ~Copyable>: ~Copyable {
         endpoint = nil
     }
 
-    private static func connectTCP(_ port: UInt16) -> Int32 {
-        let descriptor = socket(AF_INET, RF_SOCK_STREAM | RF_SOCK_CLOEXEC, 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        return connect(descriptor, &address)
+    private static func connectTCP(_ address: Address) throws -> Int32 {
+        guard let place = try SocketAddress.resolve(address, toListen: false).first else { return -1 }
+        let descriptor = socket(place.family, RF_SOCK_STREAM | RF_SOCK_CLOEXEC, 0)
+        let result = unsafe place.withName { unsafe rf_connect(descriptor, $0, $1) }
+        #expect(result == 0)
+        return descriptor
     }
 
     private static func connectUnix(_ path: String) -> Int32 {
@@ -70,8 +70,8 @@ struct Stranger<Endpoint: Transport & SendableMetatype & ~Copyable>: ~Copyable {
         return -1
     }
 
-    private static func connect<SocketAddress>(_ descriptor: Int32, _ address: inout SocketAddress) -> Int32 {
-        let size = socklen_t(MemoryLayout<SocketAddress>.size)
+    private static func connect(_ descriptor: Int32, _ address: inout sockaddr_un) -> Int32 {
+        let size = socklen_t(MemoryLayout<sockaddr_un>.size)
         let result = unsafe withUnsafeMutablePointer(to: &address) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 unsafe CLinux.connect(descriptor, $0, size)

@@ -17,6 +17,7 @@ import Testing
                 switch kind {
                 case .loopback, .shm: configuration.network?.transport = .loopback(network)
                 case .uring: configuration.network?.transport = .uring
+                case .verbs: configuration.network?.transport = .verbs
                 case .nio: configuration.network?.transport = .nio
                 }
                 return try Fabric(configuration)

@@ -52,12 +52,28 @@ extension TransferLoop where Wire: ~Copyable {
         do throws(FabricError) {
             let draft = try store.create(
                 size: size, metadataSize: metadataSize, id: id, flags: .secondary, deadline: now + .seconds(1))
+            try tell(offset: draft.arenaOffset, bytes: size + metadataSize)
             drafts[pull.index] = DraftBox(draft)
             pulls.allocated(pull, now: now, into: &pullDirectives)
         } catch {
             // Memory that is being prepared comes soon; a full store says so at once.
             let retry = error.code == .deadlineExceeded
             pulls.allocationFailed(pull, error.code, retry: retry, now: now, into: &pullDirectives)
+        }
+    }
+
+    /// Tells the transport of the memory behind an object, once a segment, if it has to know.
+    private func tell(offset: UInt64, bytes: Int) throws(FabricError) {
+        guard kind == .verbs, bytes > 0 else { return }
+        for segment in store.segments.segments(offset: offset, bytes: UInt64(bytes)) {
+            let generation = store.directory.segmentGeneration(segment)
+            guard toldSegments[segment] != generation else { continue }
+            let start = UInt64(segment * store.geometry.segmentBytes)
+            let count = UInt64(store.geometry.segmentBytes)
+            // Kernels before 6.3 do not let a device read memory that is shared and mapped read-only.
+            try store.ensureMapped(offset: start, bytes: count, writable: true, by: .now + .seconds(5))
+            toldSegments[segment] = generation
+            transport.memoryCame(to: region, range: start..<(start + count))
         }
     }
 
@@ -130,6 +146,7 @@ extension TransferLoop where Wire: ~Copyable {
             nextPin += 1
             pins[pin] = ServedObject(object: found)
             let length = found.size + UInt64(found.metadataSize)
+            try tell(offset: found.offset, bytes: Int(length))
             let extents = length == 0 ? [] : [RemoteExtent(key: region, offset: found.offset, length: length)]
             serves.found(
                 lookup, pin: pin, size: Int(found.size), metadataSize: Int(found.metadataSize), extents: extents,

@@ -22,6 +22,8 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
     /// Objects pinned for other nodes.
     var pins: [UInt64: ServedObject] = [:]
     var nextPin: UInt64 = 1
+    /// Generations of the segments whose memory the transport was told of.
+    var toldSegments: [Int: UInt64] = [:]
     /// The object of each waiter, to report failures.
     var waiting: [UInt64: ObjectID] = [:]
     /// Connections of each node, the one in use first.

@@ -35,6 +35,14 @@ final class TransferService: Sendable {
                 log?("io_uring is forbidden here, using nio instead: \(error)")
                 return try startNIO(setup)
             }
+        case .verbs(let fallsBack):
+            #if Verbs
+                return try TransferService(kind: .verbs, setup) { () throws(FabricError) in
+                    try VerbsTransport(configuration: setup.transport, policy: fallsBack ? .automatic : .required)
+                }
+            #else
+                throw FabricError(.unsupported, "this build leaves the verbs transport out (trait Verbs)")
+            #endif
         case .nio: return try startNIO(setup)
         case .loopback(let network):
             return try TransferService(kind: .loopback, setup) { () throws(FabricError) in
@@ -98,6 +106,7 @@ final class TransferService: Sendable {
 public struct TransportChoice: Sendable {
     enum Selection: Sendable {
         case uring
+        case verbs(fallsBack: Bool)
         case nio
         case loopback(LoopbackNetwork)
     }
@@ -109,6 +118,10 @@ public struct TransportChoice: Sendable {
     public static let uring = TransportChoice(selection: .uring, allowsFallback: false)
     /// io_uring sockets, or SwiftNIO where the system forbids them; that is logged.
     public static let uringOrNIO = TransportChoice(selection: .uring, allowsFallback: true)
+    /// RDMA only: starting fails with `rdmaUnavailable` on a machine without, and so does connecting to one.
+    public static let verbs = TransportChoice(selection: .verbs(fallsBack: false), allowsFallback: false)
+    /// RDMA with peers that have it too, io_uring sockets with others, and where RDMA fails.
+    public static let verbsOrUring = TransportChoice(selection: .verbs(fallsBack: true), allowsFallback: false)
     /// SwiftNIO sockets.
     public static let nio = TransportChoice(selection: .nio, allowsFallback: false)
     /// Within one process, for tests.

@@ -146,6 +146,9 @@
         ) -> TransportEvent? {
             switch frame {
             case .message, .ping: break
+            // This side never offers rails.
+            case .control:
+                fail(connection, TransportFailure(.protocolViolation))
             case .finish: return finishReceived(connection)
             case .goodbye(let code): goodbyeReceived(code, connection)
             // We agreed on no lanes, so nobody may ask for them.

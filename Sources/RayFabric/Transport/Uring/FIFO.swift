@@ -46,3 +46,5 @@ struct FIFO<Element> {
         return removed
     }
 }
+
+extension FIFO: Sendable where Element: Sendable {}

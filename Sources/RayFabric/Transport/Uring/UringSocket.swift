@@ -7,7 +7,7 @@ internal import RayCore
 /// What a completion is about; the lowest byte of its tag, the socket's slot above it, and for sends
 /// the number of the header in the highest byte.
 enum RingWork: UInt8 {
-    case waker, pollInput, pollOutput, receive, send, cancel
+    case waker, watch, pollInput, pollOutput, receive, send, cancel
 
     func tag(slot: Int, header: Int = 0) -> UInt64 {
         UInt64(header) << 56 | UInt64(slot) << 8 | UInt64(rawValue)

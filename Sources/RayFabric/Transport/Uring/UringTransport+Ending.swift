@@ -17,9 +17,12 @@ extension UringTransport {
         leaveIfDone(connection)
     }
 
-    public mutating func close(_ id: Connection) {
+    public mutating func close(_ id: Connection) { close(id, TransportFailure(.closed)) }
+
+    /// Ends a connection for a reason that both sides are told.
+    mutating func close(_ id: Connection, _ failure: TransportFailure) {
         guard let connection = find(id) else { return }
-        fail(connection, TransportFailure(.closed))
+        fail(connection, failure)
         if messageConnection == id {
             messageCount = 0
             if case .message? = foundEvent { foundEvent = nil }

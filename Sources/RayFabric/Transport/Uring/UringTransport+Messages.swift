@@ -163,6 +163,14 @@ extension UringTransport {
     ) -> TransportEvent? {
         switch frame {
         case .message, .ping: break
+        case .control:
+            guard offersRails, connection.peer?.features.contains(.rails) == true,
+                payload.count <= RailMessage.maximumBytes
+            else {
+                fail(connection, TransportFailure(.protocolViolation))
+                return nil
+            }
+            unsafe controls.append((connection.id, Array(payload)))
         case .finish: return finishReceived(connection)
         case .goodbye(let code): goodbyeReceived(code, connection)
         case .openLanes:

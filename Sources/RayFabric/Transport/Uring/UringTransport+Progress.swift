@@ -105,6 +105,9 @@ extension UringTransport {
             waker.clear()
             wasWoken = true
             armWaker()
+        case .watch:
+            watched.remove(Int32(slot))
+            wasWoken = true
         case .cancel: break
         case .pollInput, .pollOutput, .receive, .send:
             guard let socket = sockets[slot] else { preconditionFailure("slot \(slot) was freed too early") }
@@ -131,7 +134,7 @@ extension UringTransport {
             } else {
                 bulkSendCompleted(completion, on: socket)
             }
-        case .waker, .cancel: break
+        case .waker, .watch, .cancel: break
         }
         retireIfEnded(socket)
     }

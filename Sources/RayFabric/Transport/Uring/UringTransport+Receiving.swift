@@ -106,7 +106,8 @@ extension UringTransport {
                 unsafe lane.target = memory
                 lane.targetKey = target.key
             }
-        case .message, .ping, .finish, .goodbye, .openLanes, .readRequest, .readReply, .readCancel, .writeWithheld,
+        case .message, .control, .ping, .finish, .goodbye, .openLanes, .readRequest, .readReply, .readCancel,
+            .writeWithheld,
             .writeReply:
             return false
         }

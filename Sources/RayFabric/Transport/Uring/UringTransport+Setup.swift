@@ -70,7 +70,7 @@ extension UringTransport {
     private mutating func offer(session: UInt64, lane: UInt16) -> HandshakeOffer {
         HandshakeOffer(
             node: configuration.identity, session: session, lane: lane, laneCount: UInt16(configuration.lanes),
-            nonce: HandshakeNonce(using: &random))
+            nonce: HandshakeNonce(using: &random), features: offersRails ? [.bulkLanes, .rails] : .bulkLanes)
     }
 
     // MARK: Connecting

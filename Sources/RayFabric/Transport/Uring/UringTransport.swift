@@ -68,6 +68,12 @@ public struct UringTransport: ~Copyable, Transport {
     let discarded = DiscardMemory()
     let bulkBufferBytes: Int32?
     var counters = TransportStatistics()
+    /// Offers peers to move one-sided operations by RDMA, and to talk about that in control frames.
+    var offersRails = false
+    /// Control frames that came, before the event that was given last or together with none.
+    var controls = FIFO<(connection: Connection, bytes: [UInt8])>()
+    /// Descriptors of others that end a sleep when they are readable, while the ring watches them.
+    var watched: Set<Int32> = []
     /// Sends without a copy even where the kernel is known to copy: for tests.
     package var forcesZeroCopy = false
 
@@ -106,6 +112,29 @@ public struct UringTransport: ~Copyable, Transport {
     static let maximumHot = 4
 
     public var maximumMessageBytes: Int { WireLimits.messageBytes }
+
+    /// Whether both ends of an open connection speak of rails.
+    func hasRails(_ id: Connection) -> Bool { find(id)?.peer?.features.contains(.rails) == true }
+
+    func isInitiator(_ id: Connection) -> Bool { find(id)?.isInitiator == true }
+
+    /// The address that this end of a connection has.
+    func localAddress(of id: Connection) -> SocketAddress? {
+        find(id)?.socket.flatMap { SocketAddress(ofSocket: $0.descriptor.number, peer: false) }
+    }
+
+    /// Sends a control frame. The peer has agreed to rails.
+    mutating func sendControl(_ bytes: [UInt8], on id: Connection) {
+        guard let connection = find(id), connection.isOpen else { return }
+        unsafe bytes.withUnsafeBytes { unsafe connection.output.append(.control, payload: $0) }
+        markDirty(connection)
+    }
+
+    /// Ends the next sleep when the descriptor is readable; once.
+    mutating func watch(_ descriptor: Int32) {
+        guard watched.insert(descriptor).inserted else { return }
+        ring.queuePoll(tag: RingWork.watch.tag(slot: Int(descriptor)), descriptor: descriptor)
+    }
 
     public func peer(of connection: Connection) -> NodeID? {
         guard let found = find(connection), found.isOpen else { return nil }
@@ -203,7 +232,7 @@ public struct UringTransport: ~Copyable, Transport {
                 switch RingWork(rawValue: UInt8(truncatingIfNeeded: completion.tag)) {
                 case .receive: socket.flights.remove(.receive)
                 case .send: socket.flights.remove(.send)
-                case .waker, .pollInput, .pollOutput, .cancel, nil: continue
+                case .waker, .watch, .pollInput, .pollOutput, .cancel, nil: continue
                 }
             }
         }

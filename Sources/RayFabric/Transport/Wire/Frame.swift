@@ -36,11 +36,12 @@ package struct FramePrefix: Hashable, Sendable {
         case write = 9
         case writeWithheld = 10
         case writeReply = 11
+        case control = 12
 
         /// Bytes between prefix and payload.
         package var bodyByteCount: Int {
             switch self {
-            case .message, .ping, .finish, .goodbye, .openLanes: 0
+            case .message, .control, .ping, .finish, .goodbye, .openLanes: 0
             case .readCancel, .writeReply: 8
             case .readReply: 16
             case .writeWithheld: 24
@@ -52,7 +53,7 @@ package struct FramePrefix: Hashable, Sendable {
         /// Whether a payload may follow the body.
         package var hasPayload: Bool {
             switch self {
-            case .message, .readReply, .write: true
+            case .message, .control, .readReply, .write: true
             case .ping, .finish, .goodbye, .openLanes, .readRequest, .readCancel, .writeWithheld, .writeReply: false
             }
         }
@@ -110,6 +111,8 @@ package struct FramePrefix: Hashable, Sendable {
 package enum Frame: Hashable, Sendable {
     /// The payload is a message of the user.
     case message
+    /// The payload is a message of the rails to each other; see docs/protocol.md.
+    case control
     /// A sign of life. Nobody answers it.
     case ping
     /// The sender will start no more messages or operations.
@@ -135,6 +138,7 @@ package enum Frame: Hashable, Sendable {
     package var kind: FramePrefix.Kind {
         switch self {
         case .message: .message
+        case .control: .control
         case .ping: .ping
         case .finish: .finish
         case .goodbye: .goodbye
@@ -162,7 +166,7 @@ package enum Frame: Hashable, Sendable {
         case .write(_, _, _, let notification):
             code = 0
             if notification != nil { flags = FramePrefix.notificationFlag }
-        case .message, .ping, .finish, .openLanes, .readRequest, .readCancel, .writeWithheld: code = 0
+        case .message, .control, .ping, .finish, .openLanes, .readRequest, .readCancel, .writeWithheld: code = 0
         }
         return FramePrefix(kind: kind, flags: flags, code: code, payloadByteCount: payload)
     }
@@ -171,7 +175,7 @@ package enum Frame: Hashable, Sendable {
     package func encode(payload: Int = 0, into writer: inout WireWriter) {
         writer.integer(prefix(payload: payload).word)
         switch self {
-        case .message, .ping, .finish, .goodbye, .openLanes: break
+        case .message, .control, .ping, .finish, .goodbye, .openLanes: break
         case .readRequest(let token, let source, let length):
             writer.integer(token)
             writer.integer(source.key.rawValue)
@@ -202,6 +206,7 @@ package enum Frame: Hashable, Sendable {
         let code = prefix.code == 0 ? nil : FabricError.Code(rawValue: prefix.code)
         switch prefix.kind {
         case .message: self = .message
+        case .control: self = .control
         case .ping: self = .ping
         case .finish: self = .finish
         case .goodbye: self = .goodbye(code ?? .closed)

@@ -16,6 +16,8 @@ package struct WireFeatures: OptionSet, Hashable, Sendable {
     package init(rawValue: UInt32) { self.rawValue = rawValue }
     /// Payload of one-sided operations may travel on sockets of its own.
     package static let bulkLanes = WireFeatures(rawValue: 1)
+    /// One-sided operations may go by RDMA: rails are set up in control frames.
+    package static let rails = WireFeatures(rawValue: 2)
 }
 
 /// A number used once. 32 bytes.

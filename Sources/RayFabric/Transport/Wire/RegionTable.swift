@@ -53,6 +53,13 @@ package struct RegionTable: ~Copyable {
         return true
     }
 
+    /// All memory of a region.
+    package func whole(_ key: RegionKey) -> UnsafeMutableRawBufferPointer? {
+        let slot = Int(UInt32(truncatingIfNeeded: key.rawValue))
+        guard slot < regions.count, let region = regions[slot], region.key == key else { return nil }
+        return unsafe region.memory
+    }
+
     /// The memory of `length` bytes at `location`, for the node's own operations; nil when the
     /// range is not within a region.
     package func local(_ location: RegionLocation, length: Int) -> UnsafeMutableRawBufferPointer? {

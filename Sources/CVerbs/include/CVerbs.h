@@ -1,0 +1,65 @@
+// libibverbs for Swift. Nothing here links against it: the functions are looked up at run time and
+// called through a table, so that programs start on machines that do not have the library. The three
+// calls of the data path are inline functions of its header that go through the device's own table.
+#ifndef RAYFABRIC_CVERBS_H
+#define RAYFABRIC_CVERBS_H
+
+// SwiftPM compiles this target even where the trait Verbs is off and nobody imports it.
+#if __has_include(<infiniband/verbs.h>)
+#include <infiniband/verbs.h>
+
+// The header has macros of these names.
+#undef ibv_reg_mr
+#undef ibv_query_port
+
+struct rf_verbs {
+    struct ibv_device **(*get_device_list)(int *count);
+    void (*free_device_list)(struct ibv_device **list);
+    const char *(*get_device_name)(struct ibv_device *device);
+    struct ibv_context *(*open_device)(struct ibv_device *device);
+    int (*close_device)(struct ibv_context *context);
+    int (*query_device)(struct ibv_context *context, struct ibv_device_attr *attributes);
+    int (*query_port)(struct ibv_context *context, uint8_t port, struct ibv_port_attr *attributes);
+    int (*query_gid)(struct ibv_context *context, uint8_t port, int index, union ibv_gid *gid);
+    struct ibv_pd *(*alloc_pd)(struct ibv_context *context);
+    int (*dealloc_pd)(struct ibv_pd *domain);
+    struct ibv_mr *(*reg_mr)(struct ibv_pd *domain, void *start, size_t count, int access);
+    int (*dereg_mr)(struct ibv_mr *region);
+    struct ibv_comp_channel *(*create_comp_channel)(struct ibv_context *context);
+    int (*destroy_comp_channel)(struct ibv_comp_channel *channel);
+    struct ibv_cq *(*create_cq)(struct ibv_context *context, int entries, void *user,
+                                struct ibv_comp_channel *channel, int vector);
+    int (*destroy_cq)(struct ibv_cq *queue);
+    int (*get_cq_event)(struct ibv_comp_channel *channel, struct ibv_cq **queue, void **user);
+    void (*ack_cq_events)(struct ibv_cq *queue, unsigned int count);
+    struct ibv_qp *(*create_qp)(struct ibv_pd *domain, struct ibv_qp_init_attr *attributes);
+    int (*modify_qp)(struct ibv_qp *pair, struct ibv_qp_attr *attributes, int mask);
+    int (*destroy_qp)(struct ibv_qp *pair);
+    int (*get_async_event)(struct ibv_context *context, struct ibv_async_event *event);
+    void (*ack_async_event)(struct ibv_async_event *event);
+};
+
+static inline int rf_verbs_post(struct ibv_qp *pair, struct ibv_send_wr *first, struct ibv_send_wr **refused) {
+    return ibv_post_send(pair, first, refused);
+}
+
+static inline int rf_verbs_poll(struct ibv_cq *queue, int count, struct ibv_wc *completions) {
+    return ibv_poll_cq(queue, count, completions);
+}
+
+static inline int rf_verbs_request_event(struct ibv_cq *queue) { return ibv_req_notify_cq(queue, 0); }
+
+// Enumerators as the plain integers that the structures hold.
+static const int RF_VERBS_LOCAL_WRITE = IBV_ACCESS_LOCAL_WRITE;
+static const int RF_VERBS_REMOTE_READ = IBV_ACCESS_REMOTE_READ;
+static const int RF_VERBS_REMOTE_WRITE = IBV_ACCESS_REMOTE_WRITE;
+static const int RF_VERBS_TO_INIT =
+    IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS;
+static const int RF_VERBS_TO_RECEIVE = IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
+    IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER;
+static const int RF_VERBS_TO_SEND = IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
+    IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC;
+static const int RF_VERBS_TO_STATE = IBV_QP_STATE;
+
+#endif
+#endif

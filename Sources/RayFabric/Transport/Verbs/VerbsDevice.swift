@@ -1,0 +1,181 @@
+// An open RDMA device: what its queue pairs and regions share.
+
+#if Verbs
+    internal import CLinux
+    internal import CVerbs
+    internal import RayCore
+
+    /// One port of a device, with one protection domain and one completion queue for all that goes through it.
+    @safe
+    final class VerbsDevice {
+        // SAFETY: all pointers are valid from init to deinit; regions and queue pairs hold this object.
+        let verbs: rf_verbs
+        let context: UnsafeMutablePointer<ibv_context>
+        let domain: UnsafeMutablePointer<ibv_pd>
+        private let channel: UnsafeMutablePointer<ibv_comp_channel>
+        let queue: UnsafeMutablePointer<ibv_cq>
+        let port: RDMAPort
+        let identifier: RDMAPort.Identifier
+        let attributes: ibv_device_attr
+        let portAttributes: ibv_port_attr
+        private let gid: ibv_gid
+        /// Completions that the queue has room for, less what its queue pairs may have posted.
+        private(set) var room: Int
+        private var isArmed = false
+        /// The device or its port has failed: nothing more comes of it.
+        private(set) var isLost = false
+
+        /// - Throws: `rdmaUnavailable` with what failed.
+        init(_ port: RDMAPort, _ identifier: RDMAPort.Identifier) throws(FabricError) {
+            let verbs = try VerbsLibrary.get().functions
+            let context = try unsafe Self.open(port.device, verbs)
+            var close = true
+            defer { if close { unsafe _ = verbs.close_device(context) } }
+            var attributes = ibv_device_attr()
+            var portAttributes = ibv_port_attr()
+            var gid = ibv_gid()
+            guard unsafe verbs.query_device(context, &attributes) == 0,
+                unsafe verbs.query_port(context, port.number, &portAttributes) == 0,
+                unsafe verbs.query_gid(context, port.number, Int32(identifier.index), &gid) == 0
+            else { throw Self.error("query \(port.device)") }
+            guard let domain = unsafe verbs.alloc_pd(context) else { throw Self.error("allocate a protection domain") }
+            let entries = min(Int(attributes.max_cqe), 4096)
+            guard let channel = unsafe verbs.create_comp_channel(context),
+                let queue = unsafe verbs.create_cq(context, Int32(entries), nil, channel, 0)
+            else {
+                unsafe _ = verbs.dealloc_pd(domain)
+                throw Self.error("create a completion queue of \(entries)")
+            }
+            unsafe _ = rf_set_nonblocking(channel.pointee.fd)
+            unsafe _ = rf_set_nonblocking(context.pointee.async_fd)
+            close = false
+            unsafe (self.verbs, self.context, self.domain) = (verbs, context, domain)
+            unsafe (self.channel, self.queue) = (channel, queue)
+            (self.port, self.identifier, self.attributes) = (port, identifier, attributes)
+            (self.portAttributes, self.gid) = (portAttributes, gid)
+            room = entries
+        }
+
+        deinit {
+            unsafe _ = verbs.destroy_cq(queue)
+            unsafe _ = verbs.destroy_comp_channel(channel)
+            unsafe _ = verbs.dealloc_pd(domain)
+            unsafe _ = verbs.close_device(context)
+        }
+
+        private static func open(
+            _ name: String, _ verbs: rf_verbs
+        ) throws(FabricError) -> UnsafeMutablePointer<ibv_context> {
+            var count: Int32 = 0
+            guard let list = unsafe verbs.get_device_list(&count) else { throw error("list the RDMA devices") }
+            defer { unsafe verbs.free_device_list(list) }
+            for index in 0..<Int(count) {
+                guard let device = unsafe list[index], let text = unsafe verbs.get_device_name(device),
+                    unsafe String(cString: text) == name
+                else { continue }
+                guard let context = unsafe verbs.open_device(device) else { throw error("open \(name)") }
+                return unsafe context
+            }
+            throw FabricError(
+                .rdmaUnavailable, "libibverbs has no provider for \(name) (apt-get install ibverbs-providers)")
+        }
+
+        private static func error(_ what: String) -> FabricError {
+            FabricError(.rdmaUnavailable, errno: rf_errno(), what)
+        }
+
+        /// The GID as two words, in the order of its bytes.
+        var globalIdentifier: (high: UInt64, low: UInt64) {
+            unsafe (UInt64(littleEndian: gid.global.subnet_prefix), UInt64(littleEndian: gid.global.interface_id))
+        }
+
+        func reserve(_ completions: Int) -> Bool {
+            guard completions <= room else { return false }
+            room -= completions
+            return true
+        }
+
+        func giveBack(_ completions: Int) { room += completions }
+
+        // MARK: Completions
+
+        /// Takes completions, at most as many as there is room for.
+        /// - Returns: how many; they are the first of `completions`.
+        func poll(_ completions: inout [ibv_wc]) -> Int {
+            let count = unsafe completions.withUnsafeMutableBufferPointer { buffer in
+                unsafe rf_verbs_poll(queue, Int32(buffer.count), buffer.baseAddress)
+            }
+            if count < 0 { isLost = true }
+            return Int(max(count, 0))
+        }
+
+        /// Readable after the next completion once `arm` was called.
+        var eventDescriptor: Int32 { unsafe channel.pointee.fd }
+
+        /// Asks for an event with the next completion. Look at the queue once more afterwards.
+        func arm() {
+            takeEvents()
+            guard !isArmed else { return }
+            isArmed = true
+            unsafe _ = rf_verbs_request_event(queue)
+        }
+
+        private func takeEvents() {
+            var source: UnsafeMutablePointer<ibv_cq>?
+            var user: UnsafeMutableRawPointer?
+            while unsafe verbs.get_cq_event(channel, &source, &user) == 0 {
+                unsafe verbs.ack_cq_events(queue, 1)
+                isArmed = false
+            }
+        }
+
+        /// Reads what the device says of itself, without waiting.
+        func checkHealth() {
+            var event = unsafe ibv_async_event()
+            while unsafe verbs.get_async_event(context, &event) == 0 {
+                switch unsafe event.event_type {
+                case IBV_EVENT_DEVICE_FATAL, IBV_EVENT_CQ_ERR, IBV_EVENT_PORT_ERR, IBV_EVENT_GID_CHANGE:
+                    isLost = true
+                default: break
+                }
+                unsafe verbs.ack_async_event(&event)
+            }
+        }
+    }
+
+    /// Memory that a device knows; the device forgets it with this object.
+    @safe
+    final class VerbsRegion {
+        // SAFETY: valid until deinit, which is the only place that gives it back.
+        private let region: UnsafeMutablePointer<ibv_mr>
+        private let device: VerbsDevice
+
+        /// - Throws: `lockedMemoryLimit` when the process may not lock that much, `rdmaUnavailable` for
+        ///   everything else, parts without memory among them.
+        init(
+            _ memory: UnsafeMutableRawBufferPointer, _ access: RemoteAccess, on device: VerbsDevice
+        ) throws(FabricError) {
+            var flags = RF_VERBS_LOCAL_WRITE
+            if access.contains(.read) { flags |= RF_VERBS_REMOTE_READ }
+            if access.contains(.write) { flags |= RF_VERBS_REMOTE_WRITE }
+            guard
+                let region = unsafe device.verbs.reg_mr(device.domain, memory.baseAddress, memory.count, flags)
+            else {
+                let number = rf_errno()
+                if number == ENOMEM {
+                    throw FabricError(
+                        .lockedMemoryLimit, errno: number,
+                        "register \(memory.count) bytes with \(device.port.device)")
+                }
+                throw FabricError(.rdmaUnavailable, errno: number, "register memory with \(device.port.device)")
+            }
+            unsafe self.region = region
+            self.device = device
+        }
+
+        deinit { unsafe _ = device.verbs.dereg_mr(region) }
+
+        var localKey: UInt32 { unsafe region.pointee.lkey }
+        var remoteKey: UInt32 { unsafe region.pointee.rkey }
+    }
+#endif

@@ -1,0 +1,148 @@
+// A reliable connection of RDMA: made, connected, given work, and taken down.
+
+#if Verbs
+    internal import CLinux
+    internal import CVerbs
+    internal import RayCore
+
+    /// One piece of a one-sided operation, between two registered places.
+    struct RailSlice: Hashable, Sendable {
+        var local: UInt64
+        var localKey: UInt32
+        var remote: UInt64
+        var remoteKey: UInt32
+        var length: UInt32
+    }
+
+    /// A queue pair of type RC without receives: all that it does is one-sided.
+    @safe
+    final class VerbsQueuePair {
+        // SAFETY: the pair is valid from init to deinit. Requests and elements have `depth` places each,
+        // of which the first `staged` are linked and not posted yet.
+        private let pair: UnsafeMutablePointer<ibv_qp>
+        private let requests: UnsafeMutablePointer<ibv_send_wr>
+        private let elements: UnsafeMutablePointer<ibv_sge>
+        private var staged = 0
+        let device: VerbsDevice
+        let depth: Int
+        let packetNumber: UInt32
+
+        /// - Throws: `rdmaUnavailable`.
+        init(on device: VerbsDevice, packetNumber: UInt32) throws(FabricError) {
+            let depth = min(Int(device.attributes.max_qp_wr), 256)
+            guard depth >= 4, device.reserve(depth + 1) else {
+                throw FabricError(.rdmaUnavailable, "\(device.port.device) has no room for another queue pair")
+            }
+            var attributes = unsafe ibv_qp_init_attr()
+            unsafe attributes.send_cq = device.queue
+            unsafe attributes.recv_cq = device.queue
+            unsafe attributes.qp_type = IBV_QPT_RC
+            unsafe attributes.cap.max_send_wr = UInt32(depth)
+            unsafe attributes.cap.max_recv_wr = 1
+            unsafe attributes.cap.max_send_sge = 1
+            unsafe attributes.cap.max_recv_sge = 1
+            guard let pair = unsafe device.verbs.create_qp(device.domain, &attributes) else {
+                device.giveBack(depth + 1)
+                throw FabricError(.rdmaUnavailable, errno: rf_errno(), "create a queue pair on \(device.port.device)")
+            }
+            unsafe self.pair = pair
+            unsafe requests = .allocate(capacity: depth)
+            unsafe elements = .allocate(capacity: depth)
+            unsafe requests.initialize(repeating: ibv_send_wr(), count: depth)
+            unsafe elements.initialize(repeating: ibv_sge(), count: depth)
+            self.device = device
+            self.depth = depth
+            self.packetNumber = packetNumber & 0xff_ffff
+            var initial = ibv_qp_attr()
+            initial.qp_state = IBV_QPS_INIT
+            initial.port_num = device.port.number
+            initial.qp_access_flags = UInt32(RF_VERBS_REMOTE_READ | RF_VERBS_REMOTE_WRITE)
+            try modify(&initial, RF_VERBS_TO_INIT, "prepare")
+        }
+
+        deinit {
+            unsafe _ = device.verbs.destroy_qp(pair)
+            unsafe requests.deallocate()
+            unsafe elements.deallocate()
+            device.giveBack(depth + 1)
+        }
+
+        private func modify(_ attributes: inout ibv_qp_attr, _ mask: Int32, _ what: String) throws(FabricError) {
+            let status = unsafe device.verbs.modify_qp(pair, &attributes, mask)
+            guard status == 0 else {
+                throw FabricError(.rdmaUnavailable, errno: status, "\(what) a queue pair on \(device.port.device)")
+            }
+        }
+
+        /// What the peer has to know to connect to it.
+        var address: RailAddress {
+            RailAddress(
+                gid: device.globalIdentifier, lid: device.portAttributes.lid, queuePair: unsafe pair.pointee.qp_num,
+                packetNumber: packetNumber, transmissionUnit: UInt8(device.portAttributes.active_mtu.rawValue),
+                readsServed: UInt8(clamping: min(device.attributes.max_qp_rd_atom, 16)))
+        }
+
+        /// Connects it. The peer may use it at once; this side only once the peer has done the same.
+        func connect(to peer: RailAddress) throws(FabricError) {
+            var receiving = ibv_qp_attr()
+            receiving.qp_state = IBV_QPS_RTR
+            let unit = min(UInt32(peer.transmissionUnit), device.portAttributes.active_mtu.rawValue)
+            receiving.path_mtu = ibv_mtu(rawValue: unit)
+            receiving.dest_qp_num = peer.queuePair
+            receiving.rq_psn = peer.packetNumber
+            receiving.max_dest_rd_atomic = UInt8(clamping: min(device.attributes.max_qp_rd_atom, 16))
+            receiving.min_rnr_timer = 12
+            receiving.ah_attr.is_global = 1
+            unsafe receiving.ah_attr.grh.dgid.global.subnet_prefix = peer.gid.high.littleEndian
+            unsafe receiving.ah_attr.grh.dgid.global.interface_id = peer.gid.low.littleEndian
+            receiving.ah_attr.grh.sgid_index = UInt8(clamping: device.identifier.index)
+            receiving.ah_attr.grh.hop_limit = 64
+            receiving.ah_attr.dlid = peer.lid
+            receiving.ah_attr.port_num = device.port.number
+            try modify(&receiving, RF_VERBS_TO_RECEIVE, "connect")
+            var sending = ibv_qp_attr()
+            sending.qp_state = IBV_QPS_RTS
+            // 4.096 us * 2^14 = 67 ms until a packet is sent again, seven times.
+            sending.timeout = 14
+            sending.retry_cnt = 7
+            sending.rnr_retry = 6
+            sending.sq_psn = packetNumber
+            sending.max_rd_atomic = UInt8(clamping: min(Int32(peer.readsServed), device.attributes.max_qp_init_rd_atom))
+            try modify(&sending, RF_VERBS_TO_SEND, "connect")
+        }
+
+        /// Links a slice to those that `post` hands over.
+        func stage(_ slice: RailSlice, isRead: Bool, name: UInt64, isSignalled: Bool) {
+            precondition(staged < depth)
+            let request = unsafe requests + staged
+            let element = unsafe elements + staged
+            unsafe element.pointee = ibv_sge(addr: slice.local, length: slice.length, lkey: slice.localKey)
+            unsafe request.pointee.wr_id = name
+            unsafe request.pointee.next = nil
+            unsafe request.pointee.sg_list = element
+            unsafe request.pointee.num_sge = 1
+            unsafe request.pointee.opcode = isRead ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE
+            unsafe request.pointee.send_flags = isSignalled ? IBV_SEND_SIGNALED.rawValue : 0
+            unsafe request.pointee.wr.rdma.remote_addr = slice.remote
+            unsafe request.pointee.wr.rdma.rkey = slice.remoteKey
+            if staged > 0 { unsafe requests[staged - 1].next = request }
+            staged += 1
+        }
+
+        /// Hands what is staged to the device: one doorbell.
+        /// - Returns: false when the device refused some of it.
+        func post() -> Bool {
+            guard staged > 0 else { return true }
+            staged = 0
+            var refused: UnsafeMutablePointer<ibv_send_wr>?
+            return unsafe rf_verbs_post(pair, requests, &refused) == 0
+        }
+
+        /// Ends its work: what was posted comes back flushed.
+        func flush() {
+            var attributes = ibv_qp_attr()
+            attributes.qp_state = IBV_QPS_ERR
+            unsafe _ = device.verbs.modify_qp(pair, &attributes, RF_VERBS_TO_STATE)
+        }
+    }
+#endif

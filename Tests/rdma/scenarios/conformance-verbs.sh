@@ -1,0 +1,2 @@
+# The contract of transports holds on RDMA.
+swift_tests RayFabricTests.VerbsConformanceTests/
