@@ -43,7 +43,7 @@ package final class StoreClient: Sendable {
 
     /// Attaches to the host that listens at `path`.
     package convenience init(
-        attachingTo path: String, name: String, spin: Duration = .microseconds(20)
+        attachingTo path: String, name: String, spin: Duration = .microseconds(100)
     ) throws(FabricError) {
         let socket: UnixSocket
         do throws(FabricError) {
