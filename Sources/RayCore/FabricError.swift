@@ -58,6 +58,7 @@ extension FabricError.Code: CustomStringConvertible {
     public static let tooManyObjects = Self(rawValue: 28)
     public static let tooManyClients = Self(rawValue: 29)
     public static let protocolViolation = Self(rawValue: 30)
+    public static let tooManyWaits = Self(rawValue: 31)
     // System.
     public static let outOfMemory = Self(rawValue: 40)
     public static let descriptorLimit = Self(rawValue: 41)
@@ -113,6 +114,7 @@ extension FabricError.Code: CustomStringConvertible {
         28: ("tooManyObjects", "delete objects, or raise maximumObjects"),
         29: ("tooManyClients", "detach clients, or raise maximumClients"),
         30: ("protocolViolation", "the other side broke the protocol and was cut off; check versions"),
+        31: ("tooManyWaits", "wait for fewer objects at a time"),
         40: ("outOfMemory", "free memory on the machine, or lower the capacity"),
         41: ("descriptorLimit", "raise the limit of open files (ulimit -n)"),
         42: ("permissionDenied", "check the owner and mode of the path"),

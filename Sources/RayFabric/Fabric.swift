@@ -124,7 +124,7 @@ public final class Fabric: Sendable {
 
     /// Pins an object to read it in place. Waits up to `limit` for it to be sealed; an object of
     /// another node is pulled into this node's store first.
-    /// - Throws: `deadlineExceeded`, `objectDeleted`, `hostLost`; `objectNotFound`,
+    /// - Throws: `deadlineExceeded`, `objectDeleted`, `hostLost`, `tooManyWaits`; `objectNotFound`,
     ///   `sourceUnavailable`, `connectionLost`, `storeFull` and others when it can not be pulled.
     /// - Complexity: O(1); no lock, system call or allocation when the object is here.
     @inline(__always)
@@ -149,7 +149,7 @@ public final class Fabric: Sendable {
 
     /// Deletes an object: this process can not get it any more, others a few microseconds later. Those
     /// who have it pinned keep it until they release it.
-    /// - Throws: `objectNotFound`.
+    /// - Throws: `objectNotFound`; not for an own object whose deletion the host has yet to see.
     public func delete(_ id: ObjectID) throws(FabricError) { try client.delete([id]) }
 
     /// Deletes many objects with one wake-up of the host.

@@ -134,7 +134,8 @@ package struct Mapping: ~Copyable, @unchecked Sendable {
     }
 }
 
-/// A range of addresses that holds nothing until files are mapped into it.
+/// A range of addresses that reads as zeroes, without memory for them, until files are mapped into it.
+/// What a peer says may lead to a read of any part of it, by the kernel or by this process.
 @safe
 package struct AddressReservation: ~Copyable, @unchecked Sendable {
     // SAFETY: the range stays reserved from init to deinit, whatever is mapped inside of it.
@@ -145,7 +146,7 @@ package struct AddressReservation: ~Copyable, @unchecked Sendable {
         // Huge pages want addresses that are aligned to them: reserve more and trim.
         let alignment = 2 << 20
         let result = unsafe mmap(
-            nil, byteCount + alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+            nil, byteCount + alignment, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         guard let pointer = unsafe result, unsafe pointer != rf_map_failed() else {
             throw systemError("reserve \(byteCount) bytes of address space")
         }

@@ -42,11 +42,17 @@ package final class SystemThread: @unchecked Sendable {
     package func joinUnlessCurrent() {
         guard !isJoined else { return }
         if pthread_equal(pthread_self(), handle) != 0 {
-            isJoined = true
-            _ = pthread_detach(handle)
+            detach()
         } else {
             join()
         }
+    }
+
+    /// Lets the thread end by itself, whenever that is.
+    package func detach() {
+        guard !isJoined else { return }
+        isJoined = true
+        _ = pthread_detach(handle)
     }
 
     deinit { joinUnlessCurrent() }

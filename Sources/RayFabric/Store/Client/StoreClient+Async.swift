@@ -37,6 +37,11 @@ extension StoreClient {
     }
 
     private func begin(_ token: UInt32, _ wait: AsynchronousWait, pull: Bool) {
+        do throws(FabricError) {
+            try expect([token], by: wait.deadline)
+        } catch {
+            return wait.continuation.resume(throwing: error)
+        }
         asynchronousWaits.withLock { $0[token] = wait }
         var flags: StoreCommand.Flags = [.asynchronous]
         if pull { flags.insert(.pull) }
@@ -55,6 +60,7 @@ extension StoreClient {
     private func finish(_ token: UInt32, failure: FabricError) {
         guard let wait = asynchronousWaits.withLock({ $0.removeValue(forKey: token) }) else { return }
         _ = try? push(StoreCommand(kind: .forget, id: wait.id, token: token))
+        inbox.withLock { $0.forget(token) }
         wait.continuation.resume(throwing: failure)
     }
 
@@ -76,13 +82,14 @@ extension StoreClient {
         takeReplies()
         let now = Timestamp.now
         for (token, wait) in asynchronousWaits.withLock({ $0 }) {
-            let failed = inbox.withLock { $0.failedWaits.removeValue(forKey: token) }
+            let failed = inbox.withLock { $0.failedWaits[token] }
             do throws(FabricError) {
                 if let pin = try pin(wait.id, by: wait.deadline) {
                     guard asynchronousWaits.withLock({ $0.removeValue(forKey: token) }) != nil else {
                         unpin(pin)
                         continue
                     }
+                    inbox.withLock { $0.forget(token) }
                     wait.continuation.resume(returning: pin)
                 } else if let failed {
                     finish(token, failure: FabricError(failed, "\(wait.id)"))

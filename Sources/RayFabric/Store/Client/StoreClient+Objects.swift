@@ -189,15 +189,40 @@ extension StoreClient {
     private func registerWaits(
         _ ids: [ObjectID], missing pins: [PinnedEntry?], deadline: Timestamp, pull: Bool, _ tokens: inout [Int: UInt32]
     ) throws(FabricError) {
-        for index in ids.indices where pins[index] == nil {
-            let token = makeToken()
-            tokens[index] = token
+        let missing = ids.indices.filter { pins[$0] == nil }
+        let expected = missing.map { _ in makeToken() }
+        try expect(expected, by: deadline)
+        for (index, token) in zip(missing, expected) { tokens[index] = token }
+        for (index, token) in zip(missing, expected) {
             try push(
                 StoreCommand(
                     kind: .wait, flags: pull ? [.pull] : [], id: ids[index], offset: deadline.nanoseconds, token: token)
             )
         }
         ringDoorbell()
+    }
+
+    /// Waits of this process at once, with and without a thread. The host cuts off who has twice as
+    /// many: what it has not been told of, or could not answer yet, counts there too.
+    static var mostWaits: Int { StoreCore.Limits().waitsPerClient / 2 }
+
+    /// Notes waits that the host will be told of.
+    /// - Throws: `tooManyWaits`.
+    func expect(_ tokens: [UInt32], by deadline: Timestamp) throws(FabricError) {
+        var spinEnd: Timestamp?
+        while ring.hasUnsentReplies {
+            let wakeCount = ring.wakeCount
+            takeReplies()
+            try pause(wakeCount, &spinEnd, deadline: deadline, "answers to earlier waits")
+        }
+        let count = inbox.withLock { inbox in
+            let count = inbox.waits.count + tokens.count
+            if count <= Self.mostWaits { inbox.waits.formUnion(tokens) }
+            return count
+        }
+        guard count <= Self.mostWaits else {
+            throw FabricError(.tooManyWaits, "\(count) in this process, and \(Self.mostWaits) are the most")
+        }
     }
 
     /// Throws if so many objects will never come that `count` can not be reached.
@@ -218,7 +243,7 @@ extension StoreClient {
         }
         takeReplies()
         inbox.withLock { inbox in
-            for token in tokens.values { inbox.failedWaits[token] = nil }
+            for token in tokens.values { inbox.forget(token) }
         }
     }
 

@@ -38,7 +38,14 @@ package final class StoreClient: Sendable {
         var grants: [Range<UInt64>] = []
         var isRequested = false
         var denial: FabricError.Code?
+        /// Tokens of waits that are not forgotten yet.
+        var waits: Set<UInt32> = []
         var failedWaits: [UInt32: FabricError.Code] = [:]
+
+        mutating func forget(_ token: UInt32) {
+            waits.remove(token)
+            failedWaits[token] = nil
+        }
     }
 
     /// Attaches to the host that listens at `path`.
@@ -198,7 +205,8 @@ package final class StoreClient: Sendable {
                     inbox.isRequested = false
                     inbox.denial = reply.code
                 case .waitFailed:
-                    inbox.failedWaits[reply.token] = reply.code
+                    // Who has run out of time meanwhile does not ask any more.
+                    if inbox.waits.contains(reply.token) { inbox.failedWaits[reply.token] = reply.code }
                 }
             }
             return hasTaken

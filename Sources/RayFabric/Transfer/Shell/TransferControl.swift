@@ -87,11 +87,19 @@ final class Promise<Value: Sendable>: Sendable {
         if isFirst { waker.signal() }
     }
 
+    /// Blocks until the value is there; nil when it is not by `deadline`.
+    func wait(until deadline: Timestamp) throws(FabricError) -> Value? {
+        while true {
+            if let result = result.withLock({ $0 }) { return try result.get() }
+            guard Timestamp.now < deadline else { return nil }
+            _ = waker.wait(until: deadline)
+        }
+    }
+
     /// Blocks until the value is there.
     func wait() throws(FabricError) -> Value {
         while true {
-            if let result = result.withLock({ $0 }) { return try result.get() }
-            waker.sleep()
+            if let value = try wait(until: .never) { return value }
         }
     }
 }

@@ -48,10 +48,14 @@ extension TransferLoop where Wire: ~Copyable {
         }
     }
 
+    /// How long the store may keep this thread, which serves all peers, waiting for memory. What comes
+    /// later is there when the machine asks again.
+    private static var memoryLimit: Duration { .milliseconds(2) }
+
     private func allocate(_ pull: PullID, _ id: ObjectID, _ size: Int, _ metadataSize: Int, _ now: Timestamp) {
         do throws(FabricError) {
             let draft = try store.create(
-                size: size, metadataSize: metadataSize, id: id, flags: .secondary, deadline: now + .seconds(1))
+                size: size, metadataSize: metadataSize, id: id, flags: .secondary, deadline: now + Self.memoryLimit)
             try tell(offset: draft.arenaOffset, bytes: size + metadataSize)
             drafts[pull.index] = DraftBox(draft)
             pulls.allocated(pull, now: now, into: &pullDirectives)
@@ -108,7 +112,7 @@ extension TransferLoop where Wire: ~Copyable {
     ) {
         do throws(FabricError) {
             var draft = try store.create(
-                size: size, metadataSize: metadataSize, id: id, flags: .secondary, deadline: now + .seconds(1))
+                size: size, metadataSize: metadataSize, id: id, flags: .secondary, deadline: now + Self.memoryLimit)
             try draft.writeWithMetadata(transport.message.extracting(payload))
             _ = try draft.seal()
             pulls.published(pull, now: now, into: &pullDirectives)
@@ -185,7 +189,7 @@ extension TransferLoop where Wire: ~Copyable {
 
     private func submit(_ bytes: [UInt8], on connection: Connection) {
         if unsent[connection] != nil || !transmit(bytes, on: connection) {
-            unsent[connection, default: []].append(bytes)
+            unsent[connection, default: UnsentMessages()].append(bytes)
         }
     }
 
@@ -201,8 +205,8 @@ extension TransferLoop where Wire: ~Copyable {
     }
 
     func sendUnsent(_ connection: Connection) {
-        guard let messages = unsent[connection] else { return }
-        let sent = messages.prefix { transmit($0, on: connection) }.count
-        unsent[connection] = sent == messages.count ? nil : Array(messages[sent...])
+        guard var messages = unsent.removeValue(forKey: connection) else { return }
+        messages.send { transmit($0, on: connection) }
+        if !messages.isEmpty { unsent[connection] = messages }
     }
 }

@@ -33,7 +33,7 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
     var addresses: [NodeID: Address] = [:]
     var connecting: [Connection: (address: Address, promise: Promise<NodeID>?, node: NodeID?)] = [:]
     /// Messages that a full connection did not take yet.
-    var unsent: [Connection: [[UInt8]]] = [:]
+    var unsent: [Connection: UnsentMessages] = [:]
     var scratch = [UInt8](repeating: 0, count: TransferMessage.maximumByteCount)
     private var isStopping = false
 
@@ -43,8 +43,8 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
         failed: @escaping @Sendable (ObjectID, UInt32, UInt32, FabricError.Code) -> Void
     ) throws(FabricError) {
         var transport = transport
-        // SAFETY: the arena stays reserved as long as the store client, which this loop keeps. Parts
-        // without memory fault inside the kernel, which answers with EFAULT.
+        // SAFETY: the arena stays readable as long as the store client, which this loop keeps: parts
+        // without memory are zeroes.
         region = try unsafe transport.register(store.segments.arena, access: .read)
         control.connectWaker(transport.waker)
         self.transport = transport
@@ -215,4 +215,29 @@ final class DraftBox {
 /// An object pinned for another node.
 struct ServedObject {
     let object: PinnedEntry
+}
+
+/// Messages that wait for room in a connection, the oldest first.
+struct UnsentMessages {
+    /// More than all answers that a puller waits for at once: who asks on and does not read gets none.
+    static let maximumBytes = 64 << 20
+
+    private(set) var messages: [[UInt8]] = []
+    private var byteCount = 0
+
+    var isEmpty: Bool { messages.isEmpty }
+
+    /// Keeps a message, or drops it when too much is kept already: who misses it asks again.
+    mutating func append(_ message: [UInt8]) {
+        guard byteCount + message.count <= Self.maximumBytes else { return }
+        byteCount += message.count
+        messages.append(message)
+    }
+
+    /// Sends from the front for as long as `send` says that it did.
+    mutating func send(_ send: ([UInt8]) -> Bool) {
+        let sent = messages.prefix { send($0) }
+        byteCount -= sent.reduce(0) { $0 + $1.count }
+        messages.removeFirst(sent.count)
+    }
 }

@@ -9,7 +9,7 @@ final class TransferService: Sendable {
     let kind: TransportKind
     /// Where other nodes connect to; nil when this node does not listen.
     let address: Address?
-    private let thread: SystemThread
+    private let thread: Mutex<SystemThread?>
 
     /// What a transfer thread is started with.
     struct Setup: Sendable {
@@ -68,7 +68,7 @@ final class TransferService: Sendable {
         let started = try Promise<Address?>()
         self.kind = kind
         control = setup.control
-        thread = try SystemThread(name: "fabric-transfer") {
+        let running = try SystemThread(name: "fabric-transfer") {
             do throws(FabricError) {
                 var transport = try make()
                 let address: Address?
@@ -81,13 +81,43 @@ final class TransferService: Sendable {
                 started.fulfil(.failure(error))
             }
         }
+        thread = Mutex(running)
         address = try started.wait()
     }
 
+    /// Connects to the first address that answers, of those that a name has.
     func connect(to address: Address, deadline: Timestamp) throws(FabricError) -> NodeID {
-        let promise = try Promise<NodeID>()
-        control.post(.connect(address, deadline: deadline, promise))
-        return try promise.wait()
+        var failure = FabricError(.hostNotFound, "\(address)")
+        for candidate in try Self.resolve(address, by: deadline) {
+            do throws(FabricError) {
+                let promise = try Promise<NodeID>()
+                control.post(.connect(candidate, deadline: deadline, promise))
+                return try promise.wait()
+            } catch {
+                failure = error
+            }
+        }
+        throw failure
+    }
+
+    /// The addresses of a name. The system's resolver may be silent for half a minute, so it is asked
+    /// neither on the transfer thread, which serves all peers, nor on the caller's, which has a deadline.
+    static func resolve(_ address: Address, by deadline: Timestamp) throws(FabricError) -> [Address] {
+        guard case .tcp = address, !SocketAddress.isLiteral(address) else { return [address] }
+        let promise = try Promise<[Address]>()
+        let thread = try SystemThread(name: "fabric-resolve") {
+            do throws(FabricError) {
+                let found = try SocketAddress.resolve(address, toListen: false)
+                promise.fulfil(.success(found.compactMap(\.literal)))
+            } catch {
+                promise.fulfil(.failure(error))
+            }
+        }
+        thread.detach()
+        guard let found = try promise.wait(until: deadline) else {
+            throw FabricError(.deadlineExceeded, "finding \(address)")
+        }
+        return found
     }
 
     func statistics() throws(FabricError) -> TransferStatistics {
@@ -98,7 +128,8 @@ final class TransferService: Sendable {
 
     func stop() {
         control.post(.stop)
-        thread.join()
+        // Under the lock, so that whoever closes at the same time waits as well.
+        thread.withLock { $0.take()?.join() }
     }
 }
 

@@ -13,12 +13,21 @@ package struct SocketAddress: Sendable {
     /// literal address.
     /// - Throws: `hostNotFound`, or `addressInvalid` for an address that is not of the TCP kind.
     package static func resolve(_ address: Address, toListen: Bool) throws(FabricError) -> [SocketAddress] {
+        try resolve(address, flags: toListen ? AI_PASSIVE : 0)
+    }
+
+    /// Whether `resolve` needs no resolver.
+    package static func isLiteral(_ address: Address) -> Bool {
+        (try? resolve(address, flags: AI_NUMERICHOST)) != nil
+    }
+
+    private static func resolve(_ address: Address, flags: Int32) throws(FabricError) -> [SocketAddress] {
         guard case .tcp(let host, let port) = address else {
             throw FabricError(.addressInvalid, "a TCP transport takes HOST:PORT, not \(address)")
         }
         var hints = unsafe addrinfo()
         unsafe hints.ai_socktype = RF_SOCK_STREAM
-        unsafe hints.ai_flags = AI_NUMERICSERV | (toListen ? AI_PASSIVE : 0)
+        unsafe hints.ai_flags = AI_NUMERICSERV | flags
         var list: UnsafeMutablePointer<addrinfo>?
         let status = unsafe getaddrinfo(host, String(port), &hints, &list)
         guard status == 0 else {
@@ -88,6 +97,21 @@ package struct SocketAddress: Sendable {
 
     /// The 4 or 16 bytes of the IP address.
     package var ipAddress: [UInt8] { family == AF_INET ? bytes(4..<8) : bytes(8..<24) }
+
+    /// The same address as text that needs no resolver; nil if it has none.
+    package var literal: Address? {
+        // Room for an IPv6 address with the name of its interface.
+        var text = [CChar](repeating: 0, count: 128)
+        let status = unsafe withName { name, length in
+            // SAFETY: every socket address begins like sockaddr; the text has the length that is said.
+            unsafe getnameinfo(
+                UnsafeRawPointer(name).assumingMemoryBound(to: sockaddr.self), length, &text,
+                socklen_t(text.count), nil, 0, NI_NUMERICHOST)
+        }
+        guard status == 0 else { return nil }
+        let host = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return .tcp(host: host, port: port)
+    }
 
     /// Whether only this machine can reach it: 127.0.0.0/8, ::1 and their mapped forms.
     package var isLoopback: Bool {
