@@ -50,7 +50,7 @@ extension TransferLoop where Wire: ~Copyable {
 
     /// How long the store may keep this thread, which serves all peers, waiting for memory. What comes
     /// later is there when the machine asks again.
-    private static var memoryLimit: Duration { .milliseconds(2) }
+    private static var memoryLimit: Duration { .milliseconds(20) }
 
     private func allocate(_ pull: PullID, _ id: ObjectID, _ size: Int, _ metadataSize: Int, _ now: Timestamp) {
         do throws(FabricError) {
