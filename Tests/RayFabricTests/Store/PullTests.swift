@@ -5,6 +5,12 @@ import RayFabric
 import Testing
 
 @Suite struct PullTests {
+    #if NIO
+        private static let kinds: [TransportKind] = [.loopback, .uring, .nio]
+    #else
+        private static let kinds: [TransportKind] = [.loopback, .uring]
+    #endif
+
     private struct Pair {
         let near: Fabric
         let far: Fabric
@@ -36,7 +42,7 @@ import Testing
     private func pattern(_ size: Int) -> [UInt8] { Array(Self.bytes[..<size]) }
 
     @Test(
-        arguments: [TransportKind.loopback, .uring, .nio],
+        arguments: kinds,
         [0, 1, 64, 1000, 100 << 10, (100 << 10) + 1, 1 << 20, (5 << 20) + 3])
     func anObjectComesFromTheOtherNode(kind: TransportKind, size: Int) throws {
         let pair = try Pair(over: kind)

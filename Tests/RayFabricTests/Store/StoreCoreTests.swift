@@ -88,6 +88,22 @@ import Testing
         #expect(harness.core.usage.objects == 2)
     }
 
+    /// A dead client's object may end in a segment that has since been leased to another.
+    @Test func objectsThatReachIntoItsSegmentsAreDeletedToo() throws {
+        let harness = try CoreHarness(capacity: 256 << 10)
+        let gone = try harness.attach(process: 10)
+        let long = try #require(harness.seal(gone, bytes: 100_000))
+        harness.detach(gone)
+        harness.core.processEnded(10)
+        let bad = try harness.attach(process: 11)
+        let rest = try #require(harness.grant(bad, bytes: 65_536 * 2))
+        let tail = try #require(harness.grant(bad, bytes: 20_000))
+        #expect(rest.lowerBound == 2 * 65_536 && tail.lowerBound < 2 * 65_536)
+        bad.push(StoreCommand(kind: .giveBack, offset: 1 << 40, size: 64))
+        harness.turn()
+        #expect(!bad.isPresent(long))
+    }
+
     /// Others may write to memory only when a process that could write to it before can not any more.
     @Test func memoryOfALivingProcessIsLeasedToNobodyElse() throws {
         let harness = try CoreHarness(capacity: 128 << 10)

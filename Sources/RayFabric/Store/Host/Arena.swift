@@ -54,6 +54,14 @@ struct Arena {
 
     func segment(of granule: UInt64) -> Int { Int(granule / segmentGranules) }
 
+    /// Whether a client may write to a part of a range.
+    func isLessee(_ client: Int, ofAnyIn range: Range<UInt64>) -> Bool {
+        guard !range.isEmpty else { return false }
+        return segments[segment(of: range.lowerBound)...segment(of: range.upperBound - 1)].contains {
+            $0.lessee == client
+        }
+    }
+
     /// Granules leased to a client that hold nothing.
     func freeGranules(leasedTo client: Int) -> UInt64 { pools[client].freeGranules }
 

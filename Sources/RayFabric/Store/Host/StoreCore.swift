@@ -138,9 +138,7 @@ struct StoreCore: ~Copyable {
         guard arena.segments.contains(where: { $0.lessee == client }) else { return }
         for entry in table.usedEntries {
             let object = table.directory.entry(entry)
-            guard object.state == .sealed, object.granules > 0,
-                arena.segments[arena.segment(of: object.extent.lowerBound)].lessee == client
-            else { continue }
+            guard object.state == .sealed, arena.isLessee(client, ofAnyIn: object.extent) else { continue }
             gravestones.insert(object.id, .objectDeleted)
             bury(entry)
         }

@@ -102,7 +102,14 @@ public struct UringTransport: ~Copyable, Transport {
         armWaker()
     }
 
-    deinit { Self.release(ring, sockets) }
+    deinit {
+        guard Self.release(ring, sockets) else { return }
+        // Connections and their sockets hold each other.
+        for case let connection? in connections {
+            connection.socket = nil
+            connection.lanes = []
+        }
+    }
 
     /// Longer than a piece takes on the fastest sockets. A wake-up would cost the sender, not only us.
     static let longestBulkSpin = Duration.microseconds(300)
@@ -212,7 +219,8 @@ public struct UringTransport: ~Copyable, Transport {
     }
 
     /// Ends all sockets and waits until the kernel has let go of the memory of their operations.
-    private static func release(_ ring: Ring, _ sockets: [UringSocket?]) {
+    /// - Returns: whether it has; if not, that memory must stay for ever.
+    private static func release(_ ring: Ring, _ sockets: [UringSocket?]) -> Bool {
         for case let socket? in sockets {
             _ = shutdown(socket.descriptor.number, RF_SHUT_RDWR)
             if socket.zeroCopyNotices > 0 { _ = rf_disconnect(socket.descriptor.number) }
@@ -220,7 +228,7 @@ public struct UringTransport: ~Copyable, Transport {
         var attempts = 0
         while attempts < 100, sockets.contains(where: { $0?.holdsMemory == true }) {
             attempts += 1
-            guard ring.waitIfOwner(nanoseconds: 10_000_000) else { return }
+            guard ring.waitIfOwner(nanoseconds: 10_000_000) else { return false }
             while let completion = ring.next() {
                 let slot = RingWork.slot(ofTag: completion.tag)
                 guard slot < sockets.count, let socket = sockets[slot] else { continue }
@@ -236,6 +244,7 @@ public struct UringTransport: ~Copyable, Transport {
                 }
             }
         }
+        return !sockets.contains { $0?.holdsMemory == true }
     }
 }
 
