@@ -25,6 +25,11 @@ public struct NodeID: Hashable, Comparable, Sendable, CustomStringConvertible {
         NodeID(value: .random(in: 1...UInt64.max, using: &source), incarnation: incarnation)
     }
 
+    /// A node identifier that no other has, from the system's randomness.
+    public static func random(incarnation: UInt32 = 1) -> NodeID {
+        NodeID(value: .random(in: 1...UInt64.max), incarnation: incarnation)
+    }
+
     @inlinable
     public static func < (left: NodeID, right: NodeID) -> Bool {
         (left.value, left.incarnation) < (right.value, right.incarnation)

@@ -18,8 +18,7 @@ public final class Fabric: Sendable {
     /// Starts a store in this process.
     /// - Throws: `invalidArgument`, `outOfMemory`, `hostExists`, `permissionDenied`, …
     public init(_ configuration: FabricConfiguration) throws(FabricError) {
-        var random = SystemRandomNumberGenerator()
-        let node = configuration.node ?? .random(using: &random)
+        let node = configuration.node ?? .random()
         let spin = configuration.store.spin.unlessOnOneProcessor
         let (here, there) = try UnixSocket.pair()
         let socket = UnixSocket(owning: here)

@@ -251,9 +251,7 @@ enum TransportRun {
     }
 
     private static func configuration(_ job: Job) throws(FabricError) -> TransportConfiguration {
-        var random = SystemRandomNumberGenerator()
-        var configuration = TransportConfiguration(
-            identity: .random(using: &random), clusterKey: try ClusterKey(job.key))
+        var configuration = TransportConfiguration(identity: .random(), clusterKey: try ClusterKey(job.key))
         configuration.lanes = job.lanes
         configuration.maximumConnectionsPerPeer = ControlLimits.streams * (ControlLimits.lanes + 1)
         if job.settings.wait == .sleep { configuration.spin = .zero }

@@ -1,5 +1,6 @@
 // The end of a fabric: every call says so at once, and what is held stays.
 
+import CLinux
 import RayCore
 import RayFabric
 import Synchronization
@@ -74,8 +75,8 @@ import Testing
         let ends = Mutex<[FabricError.Code?]>([])
     }
 
-    /// Threads and tasks that wait for what never comes, while several threads close.
-    @Test func manyCloseWhileOthersWait() async throws {
+    /// Threads that wait for what never comes, while several threads close.
+    @Test func manyCloseWhileOthersWait() throws {
         for _ in 0..<5 {
             let fabric = try Fabric(configuration(LoopbackNetwork()))
             let id = try fabric.create(size: 1).id
@@ -87,15 +88,10 @@ import Testing
                     waits.ends.withLock { $0.append(end) }
                 }
             }
-            let task = Task { () -> FabricError.Code? in
-                waits.begun.add(1, ordering: .relaxed)
-                return await endOfWait(fabric, id)
-            }
-            while waits.begun.load(ordering: .relaxed) < 5 { await Task.yield() }
+            while waits.begun.load(ordering: .relaxed) < 4 { _ = sched_yield() }
             let closers = (0..<4).map { _ in TestThread { fabric.close() } }
             for thread in readers + closers { thread.join() }
             #expect(waits.ends.withLock { $0 } == Array(repeating: .closed, count: 4))
-            #expect(await task.value == .closed)
         }
     }
 }
