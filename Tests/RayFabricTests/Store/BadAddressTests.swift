@@ -6,6 +6,12 @@ import Testing
 @testable import RayFabric
 
 @Suite struct BadAddressTests {
+    #if NIO
+        private static let choices = [TransportChoice.uring, .nio]
+    #else
+        private static let choices = [TransportChoice.uring]
+    #endif
+
     private func start(_ listen: String, _ transport: TransportChoice, key: ClusterKey? = nil) throws -> Fabric {
         var configuration = FabricConfiguration(capacity: .mebibytes(4))
         configuration.network = NetworkConfiguration(listen: listen, clusterKey: key)
@@ -13,8 +19,7 @@ import Testing
         return try Fabric(configuration)
     }
 
-    @Test(arguments: [TransportKind.uring, .nio]) func listening(kind: TransportKind) throws {
-        let transport: TransportChoice = kind == .nio ? .nio : .uring
+    @Test(arguments: choices) func listening(transport: TransportChoice) throws {
         for text in [
             "", "nothing", "127.0.0.1", "127.0.0.1:", ":0", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:x", "[::1]",
             "::1:80", "[]:1", "unix:/tmp/x", "unix:", "loopback:x",
@@ -30,8 +35,7 @@ import Testing
         #expect(try start("0.0.0.0:0", transport, key: key).address != nil)
     }
 
-    @Test(arguments: [TransportKind.uring, .nio]) func connecting(kind: TransportKind) throws {
-        let transport: TransportChoice = kind == .nio ? .nio : .uring
+    @Test(arguments: choices) func connecting(transport: TransportChoice) throws {
         let fabric = try start("127.0.0.1:0", transport)
         for text in ["", "x", "127.0.0.1:70000", "unix:/tmp/x"] {
             #expect(code { try fabric.connect(to: text) } == .addressInvalid, "\(text)")
