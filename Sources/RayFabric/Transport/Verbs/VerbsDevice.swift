@@ -26,8 +26,10 @@
         private(set) var isLost = false
 
         /// - Throws: `rdmaUnavailable` with what failed.
-        init(_ port: RDMAPort, _ identifier: RDMAPort.Identifier) throws(FabricError) {
-            let verbs = try VerbsLibrary.get().functions
+        init(
+            _ port: RDMAPort, _ identifier: RDMAPort.Identifier, of provider: VerbsProvider
+        ) throws(FabricError) {
+            let verbs = try provider.library().functions
             let context = try unsafe Self.open(port.device, verbs)
             var close = true
             defer { if close { unsafe _ = verbs.close_device(context) } }

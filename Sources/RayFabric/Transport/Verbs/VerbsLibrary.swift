@@ -15,6 +15,9 @@
         /// - Throws: `rdmaUnavailable` where the library is not installed or too old.
         static func get() throws(FabricError) -> VerbsLibrary { try shared.get() }
 
+        /// A table of other functions, as tests have it.
+        init(_ functions: rf_verbs) { self.functions = functions }
+
         private init(loading name: String) throws(FabricError) {
             guard let handle = unsafe dlopen(name, RTLD_NOW | RTLD_LOCAL) else {
                 throw FabricError(
@@ -54,5 +57,14 @@
             unsafe table.ack_async_event = try find("ibv_ack_async_event", type(of: table.ack_async_event))
             functions = table
         }
+    }
+
+    /// Where devices come from: this machine, or the script of a test.
+    struct VerbsProvider: Sendable {
+        let library: @Sendable () throws(FabricError) -> VerbsLibrary
+        let ports: @Sendable () -> [RDMAPort]
+
+        static let system = VerbsProvider(
+            library: { () throws(FabricError) in try VerbsLibrary.get() }, ports: { RDMAPort.all() })
     }
 #endif

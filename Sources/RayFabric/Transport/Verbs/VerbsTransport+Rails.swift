@@ -55,14 +55,14 @@
             guard let address = sockets.localAddress(of: id) else {
                 throw FabricError(.closed, "connection \(id.index)")
             }
-            for port in RDMAPort.all() where port.isActive {
+            for port in provider.ports() where port.isActive {
                 guard let identifier = port.identifier(for: address) else { continue }
                 if let open = devices.first(where: {
                     !$0.isLost && $0.port.device == port.device && $0.identifier.index == identifier.index
                 }) {
                     return open
                 }
-                let device = try VerbsDevice(port, identifier)
+                let device = try VerbsDevice(port, identifier, of: provider)
                 devices.append(device)
                 memory.append(RailMemory())
                 for (key, registration) in registered { announce(key, registration, on: devices.count - 1) }

@@ -34,6 +34,7 @@
     public struct VerbsTransport: ~Copyable, Transport {
         var sockets: UringTransport
         let policy: RDMAPolicy
+        let provider: VerbsProvider
         var devices: [VerbsDevice] = []
         var rails: [Connection: Rail] = [:]
         var railOfNumber: [UInt16: Rail] = [:]
@@ -57,16 +58,24 @@
         /// - Throws: what the uring transport throws; with `required` also `rdmaUnavailable` when this
         ///   machine has no library or no active port.
         public init(configuration: TransportConfiguration, policy: RDMAPolicy = .automatic) throws(FabricError) {
+            try self.init(configuration: configuration, policy: policy, provider: .system)
+        }
+
+        init(
+            configuration: TransportConfiguration, policy: RDMAPolicy, provider: VerbsProvider
+        ) throws(FabricError) {
+            let ports = provider.ports()
             if policy == .required {
-                _ = try VerbsLibrary.get()
-                guard RDMAPort.all().contains(where: \.isActive) else {
+                _ = try provider.library()
+                guard ports.contains(where: \.isActive) else {
                     throw FabricError(.rdmaUnavailable, "this machine has no active RDMA port")
                 }
             }
             var transport = try UringTransport(configuration: configuration)
-            transport.offersRails = RDMAPort.all().contains(where: \.isActive)
+            transport.offersRails = ports.contains(where: \.isActive)
             sockets = transport
             self.policy = policy
+            self.provider = provider
             spin = configuration.spin.unlessOnOneProcessor
         }
 
