@@ -75,7 +75,11 @@ let package = Package(
         .target(name: "CThreadSanitizer", path: "Tests/CThreadSanitizer"),
         .target(name: "CSeccomp", path: "Tests/CSeccomp"),
         .testTarget(
-            name: "RayFabricTests", dependencies: ["RayFabric", "RayCore", "CLinux", "CThreadSanitizer"],
+            name: "RayFabricTests",
+            dependencies: [
+                "RayFabric", "RayCore", "CLinux", "CThreadSanitizer",
+                .target(name: "CVerbs", condition: .when(traits: ["Verbs"])),
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "FabricBenchTests", dependencies: ["fabricbench", "RayFabric", "RayCore"], swiftSettings: settings),
