@@ -37,7 +37,11 @@
 
         private func flushOne(_ pair: ScriptedQueuePair) -> Bool {
             if !pair.requests.isEmpty {
-                pair.moved = 0
+                if pair.moved > 0 {
+                    pair.moved -= 1
+                } else {
+                    arriveLate(pair)
+                }
                 finish(pair, IBV_WC_WR_FLUSH_ERR)
                 return true
             }
@@ -45,6 +49,16 @@
             let receive = pair.receives.removeFirst()
             pair.receiveQueue.append(Self.failure(receive.name, IBV_WC_WR_FLUSH_ERR, of: pair), of: pair, request: nil)
             return true
+        }
+
+        /// What was under way when a queue pair failed may still arrive: only when its request has come
+        /// back is its memory left alone.
+        private func arriveLate(_ pair: ScriptedQueuePair) {
+            let request = pair.requests[0]
+            guard pace != .atOnce, Bool.random(using: &random), !Self.takesReceive(request.operation),
+                let peer = peer(of: pair), peer.state == IBV_QPS_RTS
+            else { return }
+            _ = perform(request, of: pair, at: peer)
         }
 
         // MARK: Moving
