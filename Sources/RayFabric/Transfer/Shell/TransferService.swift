@@ -38,7 +38,9 @@ final class TransferService: Sendable {
         case .verbs(let fallsBack):
             #if Verbs
                 return try TransferService(kind: .verbs, setup) { () throws(FabricError) in
-                    try VerbsTransport(configuration: setup.transport, policy: fallsBack ? .automatic : .required)
+                    try VerbsTransport(
+                        configuration: setup.transport, policy: fallsBack ? .automatic : .required,
+                        provider: choice.provider)
                 }
             #else
                 throw FabricError(.unsupported, "this build leaves the verbs transport out (trait Verbs)")
@@ -144,6 +146,10 @@ public struct TransportChoice: Sendable {
     let selection: Selection
     /// Whether nio may take the place of uring where the system forbids io_uring.
     let allowsFallback: Bool
+    #if Verbs
+        /// Where `verbs` takes its devices from.
+        var provider = VerbsProvider.system
+    #endif
 
     /// io_uring sockets; starting fails with `ioUringForbidden` where the system forbids them.
     public static let uring = TransportChoice(selection: .uring, allowsFallback: false)
