@@ -39,8 +39,8 @@ private func fabricbench(_ arguments: [String]) throws -> (status: Int32, output
     }
 
     @Test func helpIsNoError() throws {
-        for arguments in [["--help"], ["lat", "--help"], ["--version"], ["list"], ["explain"]] {
-            let (status, output, error) = try fabricbench(arguments)
+        for line in ["--help", "lat --help", "--version", "list", "explain", "explain --to 127.0.0.1:7"] {
+            let (status, output, error) = try fabricbench(line.split(separator: " ").map(String.init))
             #expect(status == 0 && !output.isEmpty && error.isEmpty)
         }
     }

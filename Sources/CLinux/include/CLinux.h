@@ -64,6 +64,7 @@ static const int RF_SHUT_WR = SHUT_WR;
 static const int RF_SHUT_RDWR = SHUT_RDWR;
 static const int RF_SOCK_SEQPACKET = SOCK_SEQPACKET;
 static const int RF_SOCK_STREAM = SOCK_STREAM;
+static const int RF_SOCK_DGRAM = SOCK_DGRAM;
 static const int RF_SOCK_CLOEXEC = SOCK_CLOEXEC;
 static const int RF_SOCK_NONBLOCK = SOCK_NONBLOCK;
 

@@ -36,7 +36,8 @@ struct ExplainCommand: ParsableCommand {
                 sizeText(bytes), Explanation.local(bytes, target), Explanation.remote(bytes, target),
             ])
         }
-        text += table.text + "\n" + Explanation.thresholds + "\n" + Explanation.memory + "\n" + Explanation.limits
+        text += table.text + "\n" + Explanation.rdma(to: target)
+        text += Explanation.thresholds + "\n" + Explanation.memory + "\n" + Explanation.limits
         print(text, terminator: "")
     }
 }

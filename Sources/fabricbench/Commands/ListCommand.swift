@@ -5,7 +5,7 @@ internal import RayFabric
 
 struct ListCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "Show the transports: available here, or why not.")
+        commandName: "list", abstract: "Show the transports, available here or why not, and the RDMA ports.")
 
     func run() {
         var table = Table(["transport", "here", ""], leftColumns: 3)
@@ -14,5 +14,6 @@ struct ListCommand: ParsableCommand {
         }
         print(table.text, terminator: "")
         print("\nrecommended for " + TransportCatalog.recommendation)
+        print("\n" + RDMAReport.ports, terminator: "")
     }
 }

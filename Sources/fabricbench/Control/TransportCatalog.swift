@@ -72,7 +72,8 @@ enum TransportCatalog {
         case .uring: return purpose(kind) + " (" + (try UringTransport.availability()) + ")"
         case .verbs:
             #if Verbs
-                return purpose(kind) + " (" + (try VerbsTransport.availability()) + ")"
+                _ = try VerbsTransport.availability()
+                return purpose(kind)
             #else
                 throw withoutVerbs
             #endif

@@ -24,6 +24,7 @@ struct Environment {
             ("steal_s", .figure(Self.stolenSeconds() - stealAtStart)),
             ("transports", .array(TransportCatalog.all.map(\.json))),
             ("recommended", .string(TransportCatalog.recommendation)),
+            ("rdma_ports", .array(RDMAReport.uses.map(\.json))),
         ])
     }
 

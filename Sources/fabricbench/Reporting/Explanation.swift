@@ -28,6 +28,7 @@ enum Explanation {
         return """
               a Fabric uses what it is told: .uring (the default) or .uringOrNIO, which takes nio where io_uring is
               forbidden, and logs it; here \(here)
+              .verbs is RDMA or an error; .verbsOrUring takes RDMA with each peer that both ends reach by it, else uring
 
             """
     }
@@ -41,10 +42,24 @@ enum Explanation {
 
     static func remote(_ bytes: Int, _ target: Address?) -> String {
         if let target, case .tcp = target {} else if target != nil { return "-" }
-        guard let kind = TransportCatalog.betweenNodes.first else { return "no transport" }
+        guard let kind = network(to: target) else { return "no transport" }
         return bytes <= pull.inlineLimit
             ? "pull over \(kind.rawValue): inside the reply, then 1 copy into the store"
             : "pull over \(kind.rawValue): reads of \(sizeText(pull.chunkBytes)) straight into the store"
+    }
+
+    /// The best transport between this node and `target`, or any other node.
+    private static func network(to target: Address?) -> TransportKind? {
+        let usable = TransportCatalog.betweenNodes
+        if usable.contains(.verbs), target.map({ RDMAReport.obstacle(to: $0) == nil }) ?? true { return .verbs }
+        return usable.first { $0 != .verbs }
+    }
+
+    /// The ports, and whether a connection to `target` would use one.
+    static func rdma(to target: Address?) -> String {
+        var text = RDMAReport.ports
+        if let target, case .tcp = target { text += "  verbs to \(target): \(RDMAReport.route(to: target))\n" }
+        return text + "\n"
     }
 
     static var thresholds: String {
@@ -91,7 +106,7 @@ enum Explanation {
         clients of a store: \(store.maximumClients); objects: \(store.maximumObjects)
           socket buffers: rmem_max \(Environment.file("/proc/sys/net/core/rmem_max") ?? "?"), wmem_max \
         \(Environment.file("/proc/sys/net/core/wmem_max") ?? "?") bytes; with 2MiB or more lanes ask for 2MiB, else not
-          locked memory: \(Environment.limit("Max locked memory") ?? "?") bytes; nothing here locks any
+          locked memory: \(LockedMemory.here?.explanation ?? "not known")
 
         """
     }

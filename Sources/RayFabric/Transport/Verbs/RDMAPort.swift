@@ -30,6 +30,17 @@ public struct RDMAPort: Hashable, Sendable {
             guard groups.count == 8 else { return nil }
             return groups.flatMap { [UInt8($0 >> 8), UInt8(truncatingIfNeeded: $0)] }
         }
+
+        /// The IPv4 address that it is made of, if it is.
+        public var ipv4Address: String? {
+            guard let bytes, bytes[..<10].allSatisfy({ $0 == 0 }), bytes[10] == 0xff, bytes[11] == 0xff else {
+                return nil
+            }
+            return bytes[12...].map { "\($0)" }.joined(separator: ".")
+        }
+
+        /// Whether the transport can use it: RoCE version 2, which travels like any UDP.
+        public var isRoCEv2: Bool { type == "RoCE v2" }
     }
 
     public var isActive: Bool { state == "ACTIVE" }
@@ -46,13 +57,13 @@ public struct RDMAPort: Hashable, Sendable {
 
     /// An IPv4 address of this machine at which RDMA reaches it.
     /// - Throws: `rdmaUnavailable` when there is none.
-    public static func host() throws(FabricError) -> String {
+    public static func host() throws(FabricError) -> String { try withHost().address }
+
+    /// The port of `host()`, with the identifier that makes it reachable.
+    public static func withHost() throws(FabricError) -> (port: RDMAPort, identifier: Identifier, address: String) {
         for port in all() where port.isActive {
-            for identifier in port.identifiers where identifier.type == "RoCE v2" {
-                guard let bytes = identifier.bytes, bytes[..<10].allSatisfy({ $0 == 0 }), bytes[10] == 0xff,
-                    bytes[11] == 0xff
-                else { continue }
-                return bytes[12...].map { "\($0)" }.joined(separator: ".")
+            for identifier in port.identifiers where identifier.isRoCEv2 {
+                if let address = identifier.ipv4Address { return (port, identifier, address) }
             }
         }
         throw FabricError(.rdmaUnavailable, "no active RDMA port has an IPv4 address")
@@ -90,9 +101,9 @@ public struct RDMAPort: Hashable, Sendable {
 
     /// The identifier through which a connection with this local address can go: RoCE version 2 with
     /// the same IP address.
-    func identifier(for address: SocketAddress) -> Identifier? {
+    package func identifier(for address: SocketAddress) -> Identifier? {
         let ip = address.ipAddress
         let wanted = ip.count == 4 ? [UInt8](repeating: 0, count: 10) + [0xff, 0xff] + ip : ip
-        return identifiers.first { $0.type == "RoCE v2" && $0.bytes == wanted }
+        return identifiers.first { $0.isRoCEv2 && $0.bytes == wanted }
     }
 }

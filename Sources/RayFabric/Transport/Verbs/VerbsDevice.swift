@@ -91,6 +91,9 @@
             unsafe (UInt64(littleEndian: gid.global.subnet_prefix), UInt64(littleEndian: gid.global.interface_id))
         }
 
+        /// Payload of the longest packet, in bytes. IBV_MTU_256 is 1, and each next one is twice as long.
+        var packetBytes: Int { 128 << Int(portAttributes.active_mtu.rawValue) }
+
         func reserve(_ completions: Int) -> Bool {
             guard completions <= room else { return false }
             room -= completions
