@@ -15,6 +15,9 @@ struct PeerCommand: ParsableCommand {
     @Option(help: "A variable of the program's environment, as NAME=VALUE.")
     var variable: [String] = []
 
+    @Option(help: "The CPU to run on.")
+    var cpu: Int?
+
     @Argument(parsing: .captureForPassthrough, help: "The program and its arguments.")
     var command: [String]
 
@@ -23,6 +26,7 @@ struct PeerCommand: ParsableCommand {
         guard getppid() == parent else { return }
         let words = command.first == "--" ? Array(command.dropFirst()) : command
         guard let program = words.first else { throw ValidationError("peer takes a program") }
+        if let cpu { try Processors.pin(to: cpu) }
         for setting in variable {
             let parts = setting.split(separator: "=", maxSplits: 1)
             if parts.count == 2 { unsafe _ = setenv(String(parts[0]), String(parts[1]), 1) }

@@ -93,27 +93,48 @@ extension Bench {
     }
 
     mutating func measure(_ item: PullCase, step: String = "") throws(FabricError) -> BenchmarkResult {
-        var settings = baseSettings(size: item.size)
-        settings.touch = plan.touch ?? false
-        var repeats: [RepeatFigure] = []
-        var corrupted: UInt64 = 0
+        try measure([item], step: step)[0]
+    }
+
+    /// Measures several pulls in turn.
+    mutating func measure(
+        _ items: [PullCase], step: String, afterRepeat: () throws(FabricError) -> Void = {}
+    ) throws(FabricError) -> [BenchmarkResult] {
+        var results = items.map { item in
+            BenchmarkResult(
+                benchmark: "pull", goal: .throughput, transport: item.transport.rawValue, size: item.size, streams: 1,
+                lanes: item.lanes, roofName: plan.measuresRoof ? Roof.rawSocket.rawValue : nil, repeats: [],
+                corrupted: 0, touched: plan.touch ?? false, verified: plan.verify)
+        }
         for number in 1...plan.repeats {
-            progress.show("\(step)\(item), repeat \(number) of \(plan.repeats)")
-            let roof = plan.measuresRoof ? try socketRoof(settings) : nil
-            let (local, remote) = try run(item, settings)
-            corrupted += local.corrupted + remote.corrupted
-            repeats.append(Self.figure([local], roof))
+            for (index, item) in items.enumerated() {
+                progress.show("\(step)\(item), repeat \(number) of \(plan.repeats)")
+                let (figure, corrupted) = try measureOnce(item)
+                results[index].repeats.append(figure)
+                results[index].corrupted += corrupted
+            }
+            try afterRepeat()
         }
         progress.clear()
-        return BenchmarkResult(
-            benchmark: "pull", goal: .throughput, transport: item.transport.rawValue, size: item.size, streams: 1,
-            lanes: item.lanes, roofName: plan.measuresRoof ? Roof.rawSocket.rawValue : nil, repeats: repeats,
-            corrupted: corrupted, touched: settings.touch, verified: settings.verify)
+        return results
+    }
+
+    private mutating func measureOnce(
+        _ item: PullCase
+    ) throws(FabricError) -> (figure: RepeatFigure, corrupted: UInt64) {
+        var settings = baseSettings(size: item.size)
+        settings.touch = plan.touch ?? false
+        let roof = plan.measuresRoof ? try socketRoof(settings) : nil
+        let (pulls, source) = try run(item, settings)
+        var figure = Self.figure([pulls.report], roof)
+        let moved = Double(pulls.count) * Double(item.size) / Double(1 << 30)
+        figure.remoteCPUPerGiB = source.processorNanoseconds / 1e9 / moved
+        return (figure, pulls.report.corrupted + source.corrupted)
     }
 
     private mutating func run(
         _ item: PullCase, _ settings: WorkSettings
-    ) throws(FabricError) -> (Report, Report) {
+    ) throws(FabricError) -> (pulls: PullRun.Pulls, source: Report) {
         var job = Job(
             work: .pullSource, transport: item.transport, settings: settings, lanes: item.lanes,
             key: Self.randomKey(), cpu: plan.remoteCPU)
@@ -121,8 +142,8 @@ extension Bench {
         let source = try otherEnd()
         let (address, first) = try source.begin(job)
         guard let first else { throw FabricError(.protocolViolation, "the source has no objects") }
-        let report = try PullRun.pull(job, from: address, first: first)
-        return (report, try source.end(job))
+        let pulls = try PullRun.pull(job, from: address, first: first)
+        return (pulls, try source.end(job))
     }
 
     /// The figure of one repeat: all clients together, every sample of each.

@@ -27,9 +27,16 @@ enum PullRun {
         }
     }
 
+    /// What the puller has measured.
+    struct Pulls {
+        var report: Report
+        /// Objects pulled in all, those that do not count as well.
+        var count: Int
+    }
+
     /// Pulls the objects of the node at `address` one after another, each time from the network: the
     /// copy is dropped after it was looked at.
-    static func pull(_ job: Job, from address: Address, first: ObjectID) throws(FabricError) -> Report {
+    static func pull(_ job: Job, from address: Address, first: ObjectID) throws(FabricError) -> Pulls {
         let fabric = try fabric(job, listen: nil)
         _ = try fabric.connect(to: address.description)
         let settings = job.settings
@@ -64,6 +71,6 @@ enum PullRun {
         report.nanoseconds = clock.nanoseconds(cycles)
         report.processorNanoseconds = Double(processor.saturatedNanoseconds)
         report.record(inspector)
-        return report
+        return Pulls(report: report, count: number)
     }
 }

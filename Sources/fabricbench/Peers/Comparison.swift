@@ -5,11 +5,31 @@ internal import RayFabric
 
 /// One peer at one benchmark.
 struct Comparison {
+    /// The figure that counts.
+    enum Measure {
+        /// Microseconds one way, messages a second, bytes a second.
+        case latency, rate, throughput
+        /// Seconds of CPU time of the node that objects are pulled from, for each GiB.
+        case sourceCPU
+
+        init(of item: TransportCase) {
+            self = item.kind == .lat ? .latency : item.size < 4096 ? .rate : .throughput
+        }
+
+        fileprivate var unit: (name: String, scale: Double) {
+            switch self {
+            case .latency: ("us p50", 1)
+            case .rate: ("M op/s", 1e6)
+            case .throughput: ("GB/s", 1e9)
+            case .sourceCPU: ("CPU s/GiB, source", 1)
+            }
+        }
+
+        fileprivate var lessIsBetter: Bool { self == .latency || self == .sourceCPU }
+    }
+
     var peer: String
-    var benchmark: String
-    var transport: String
-    var size: Int
-    var isLatency: Bool
+    var measure: Measure
     var repeats: [PeerFigure]
     var ours: BenchmarkResult
     /// Why the peer has no figure.
@@ -20,27 +40,38 @@ struct Comparison {
         return values.isEmpty ? nil : median(values)
     }
 
-    /// What counts: microseconds, messages a second of small messages, else bytes a second.
-    private var comparesRates: Bool { !isLatency && size < 4096 }
-    private var theirFigure: Double? {
-        isLatency ? middle(\.latencyP50) : comparesRates ? middle(\.operationsPerSecond) : middle(\.bytesPerSecond)
+    private var theirFigure: Double? { middle { theirFigure(of: $0) } }
+    private func theirFigure(of figure: PeerFigure) -> Double? {
+        switch measure {
+        case .latency: figure.latencyP50
+        case .rate: figure.operationsPerSecond
+        case .throughput: figure.bytesPerSecond
+        case .sourceCPU: figure.sourceCPUPerGiB
+        }
     }
     private var ourFigure: Double? {
-        isLatency ? ours.latency?.p50 : comparesRates ? ours.operationsPerSecond : ours.bytesPerSecond
+        switch measure {
+        case .latency: ours.latency?.p50
+        case .rate: ours.operationsPerSecond
+        case .throughput: ours.bytesPerSecond
+        case .sourceCPU: ours.remoteCPUPerGiB
+        }
     }
 
     /// More than 1 where we are better.
     var ratio: Double? {
         guard let theirFigure, let ourFigure, theirFigure > 0, ourFigure > 0 else { return nil }
-        return isLatency ? theirFigure / ourFigure : ourFigure / theirFigure
+        return measure.lessIsBetter ? theirFigure / ourFigure : ourFigure / theirFigure
     }
 
     var json: JSON {
         .object([
-            ("peer", .string(peer)), ("benchmark", .string(benchmark)), ("transport", .string(transport)),
-            ("size_bytes", .integer(Int64(size))), ("latency_us_p50", .figure(middle(\.latencyP50))),
+            ("peer", .string(peer)), ("benchmark", .string(ours.benchmark)), ("transport", .text(ours.transport)),
+            ("size_bytes", .integer(Int64(ours.size))), ("latency_us_p50", .figure(middle(\.latencyP50))),
             ("bytes_per_s", .figure(middle(\.bytesPerSecond))),
-            ("ops_per_s", .figure(middle(\.operationsPerSecond))), ("ratio_to_peer", .figure(ratio)),
+            ("ops_per_s", .figure(middle(\.operationsPerSecond))),
+            ("source_cpu_s_per_gib", .figure(middle(\.sourceCPUPerGiB))),
+            ("repeats", .array(repeats.map { .figure(theirFigure(of: $0)) })), ("ratio_to_peer", .figure(ratio)),
             ("why_not", .text(obstacle)),
         ])
     }
@@ -50,17 +81,17 @@ struct Comparison {
         let headings = ["benchmark", "transport", "size", "peer", "ours", "theirs", "", "ours is better by"]
         var table = Table(headings, leftColumns: 4)
         for item in comparisons {
-            let scale = item.isLatency ? 1 : item.comparesRates ? 1e6 : 1e9
+            let (unit, scale) = item.measure.unit
             table.add([
-                item.benchmark, item.transport, sizeText(item.size), item.peer,
-                item.ourFigure.map { short($0 / scale) } ?? "-",
-                item.theirFigure.map { short($0 / scale) } ?? "-",
-                item.isLatency ? "us p50" : item.comparesRates ? "M op/s" : "GB/s",
-                item.ratio.map { fixed($0, 2) } ?? "-",
+                item.ours.benchmark, item.ours.transport ?? "-", sizeText(item.ours.size), item.peer,
+                item.ourFigure.map { short($0 / scale) } ?? "-", item.theirFigure.map { short($0 / scale) } ?? "-",
+                unit, item.ratio.map { fixed($0, 2) } ?? "-",
             ])
         }
         let obstacles = comparisons.compactMap { item in
-            item.obstacle.map { "  \(item.peer), \(item.benchmark) \(item.transport) \(sizeText(item.size)): \($0)\n" }
+            item.obstacle.map {
+                "  \(item.peer), \(item.ours.benchmark) \(item.ours.transport ?? "-") \(sizeText(item.ours.size)): \($0)\n"
+            }
         }
         return "compare: peers measured in turn with ours\n" + table.text + obstacles.joined() + "\n"
     }
@@ -71,35 +102,43 @@ extension Bench {
     mutating func compare(
         _ item: TransportCase, with tools: [PeerTool], step: String
     ) throws(FabricError) -> (BenchmarkResult, [Comparison]) {
-        let run = PeerRun(item: item, plan: plan)
-        let tools = tools.filter { $0.name(for: item) != nil }
-        var figures = Array(repeating: [PeerFigure](), count: tools.count)
-        var obstacles = [String?](repeating: nil, count: tools.count)
-        var iterations: Int?
-        let seconds = Double(plan.duration.saturatedNanoseconds) / 1e9
-        let result = try measure(item, step: step) { _ throws(FabricError) in
-            for (index, tool) in tools.enumerated() where obstacles[index] == nil {
-                do throws(FabricError) {
-                    switch tool {
-                    case .ucx:
-                        if iterations == nil {
-                            let rate = try run.ucx(iterations: nil).operationsPerSecond ?? 1000
-                            iterations = Int(min(max(rate * seconds, 100), 1e8))
-                        }
-                        figures[index].append(try run.ucx(iterations: iterations))
-                    case .iperf3: figures[index].append(try run.iperf3())
-                    }
-                } catch {
-                    obstacles[index] = error.description
-                }
+        var peers = tools.compactMap { PeerSeries($0, item, plan) }
+        let result = try measure(item, step: step) { (_: Int) throws(FabricError) in
+            for index in peers.indices { peers[index].measure() }
+        }
+        return (result, peers.map { $0.comparison(with: result, Comparison.Measure(of: item)) })
+    }
+
+    /// Measures a pull by RDMA and, after each repeat, the same over sockets, and reads of the size that a
+    /// pull posts by tools that do nothing else.
+    mutating func comparePull(
+        size: Int, with tools: [PeerTool], step: String
+    ) throws(FabricError) -> ([BenchmarkResult], [Comparison]) {
+        let reads = TransportCase(kind: .bw, transport: .verbs, size: 1 << 20)
+        var peers = tools.filter { $0 == .readBandwidth }.compactMap { PeerSeries($0, reads, plan) }
+        let kinds = [TransportKind.verbs, .uring].filter(TransportCatalog.betweenNodes.contains)
+        let results = try measure(kinds.map { PullCase(transport: $0, size: size) }, step: step) {
+            for index in peers.indices { peers[index].measure() }
+        }
+        guard let verbs = results.first else { return ([], []) }
+        var comparisons = peers.map { $0.comparison(with: verbs, .throughput, detail: " \(sizeText(reads.size))") }
+        for sockets in results.dropFirst() {
+            let figures = sockets.repeats.map {
+                PeerFigure(bytesPerSecond: $0.bytesPerSecond, sourceCPUPerGiB: $0.remoteCPUPerGiB)
+            }
+            for measure in [Comparison.Measure.throughput, .sourceCPU] {
+                comparisons.append(
+                    Comparison(peer: "ours over uring", measure: measure, repeats: figures, ours: verbs))
             }
         }
-        let comparisons = tools.indices.map { index in
-            Comparison(
-                peer: tools[index].name(for: item) ?? "", benchmark: item.kind.rawValue,
-                transport: item.transport.rawValue, size: item.size, isLatency: item.kind == .lat,
-                repeats: figures[index], ours: result, obstacle: obstacles[index])
-        }
-        return (result, comparisons)
+        return (results, comparisons)
+    }
+}
+
+extension PeerSeries {
+    fileprivate func comparison(
+        with ours: BenchmarkResult, _ measure: Comparison.Measure, detail: String = ""
+    ) -> Comparison {
+        Comparison(peer: name + detail, measure: measure, repeats: figures, ours: ours, obstacle: obstacle)
     }
 }

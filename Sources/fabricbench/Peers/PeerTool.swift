@@ -9,29 +9,46 @@ struct PeerFigure {
     var latencyP50: Double?
     var bytesPerSecond: Double?
     var operationsPerSecond: Double?
+    var sourceCPUPerGiB: Double?
 }
 
 /// A tool that may be installed here.
 enum PeerTool: String, CaseIterable {
     case ucx = "ucx_perftest"
     case iperf3
+    // perftest's, for RDMA.
+    case sendLatency = "ib_send_lat"
+    case sendBandwidth = "ib_send_bw"
+    case readBandwidth = "ib_read_bw"
+    case writeBandwidth = "ib_write_bw"
+
+    var isForRDMA: Bool {
+        switch self {
+        case .ucx, .iperf3: false
+        case .sendLatency, .sendBandwidth, .readBandwidth, .writeBandwidth: true
+        }
+    }
 
     /// The tools on PATH.
-    static var found: [PeerTool] {
+    static let found: [PeerTool] = {
         let path = unsafe getenv("PATH").map { unsafe String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"
         return allCases.filter { tool in
             path.split(separator: ":").contains { unsafe access("\($0)/\(tool.rawValue)", X_OK) == 0 }
         }
-    }
+    }()
 
     /// The name beside a figure; nil when the tool has nothing that does the work of `item`.
     func name(for item: TransportCase) -> String? {
         switch (self, item.transport, item.kind) {
         case (.ucx, .shm, _): "ucx posix"
         case (.ucx, .uring, _), (.ucx, .nio, _): "ucx tcp"
+        case (.ucx, .verbs, _): item.ucxOperation == nil ? nil : "ucx rc"
         // A stream without messages: only large operations compare.
         case (.iperf3, .uring, .bw), (.iperf3, .nio, .bw): item.size >= 64 << 10 ? "iperf3" : nil
-        case (.ucx, .loopback, _), (.ucx, .verbs, _), (.iperf3, _, _): nil
+        case (.sendLatency, .verbs, .lat): rawValue
+        case (.sendBandwidth, .verbs, .bw): item.usesWrites ? nil : rawValue
+        case (.readBandwidth, .verbs, .bw), (.writeBandwidth, .verbs, .bw): item.usesWrites ? rawValue : nil
+        case (_, _, _): nil
         }
     }
 }
@@ -41,14 +58,31 @@ struct PeerRun {
     let item: TransportCase
     let plan: RunPlan
 
-    /// - Parameter iterations: how many operations a tool that counts is to do; nil for a first guess.
-    func ucx(iterations: Int?) throws(FabricError) -> PeerFigure {
-        let variables =
-            item.transport == .shm ? ["UCX_TLS=posix,self"] : ["UCX_TLS=tcp,self", "UCX_NET_DEVICES=lo"]
+    /// - Parameter iterations: how many operations a tool that counts is to do.
+    func measure(_ tool: PeerTool, iterations: Int) throws(FabricError) -> PeerFigure {
+        switch tool {
+        case .ucx: try ucx(iterations: iterations)
+        case .iperf3: try iperf3()
+        case .sendLatency, .sendBandwidth, .readBandwidth, .writeBandwidth: try perftest(tool, iterations: iterations)
+        }
+    }
+
+    /// What ucx_perftest is to do, and the variables of its environment.
+    private func ucxWork() throws(FabricError) -> (work: [String], variables: [String]) {
+        let work = ["-t", item.kind == .lat ? "tag_lat" : "tag_bw"]
+        switch item.transport {
+        case .shm: return (work, ["UCX_TLS=posix,self"])
+        case .loopback, .uring, .nio: return (work, ["UCX_TLS=tcp,self", "UCX_NET_DEVICES=lo"])
+        case .verbs: return try ucxRDMAWork()
+        }
+    }
+
+    private func ucx(iterations: Int) throws(FabricError) -> PeerFigure {
+        let (work, variables) = try ucxWork()
         let port = try Self.freePort()
         var common = ["-p", String(port)]
-        var test = ["-t", item.kind == .lat ? "tag_lat" : "tag_bw", "-s", String(item.size)]
-        test += ["-n", String(iterations ?? 2000), "-w", String(min((iterations ?? 2000) / 10, 10_000)), "-f", "-v"]
+        var test = work + ["-s", String(item.size)]
+        test += ["-n", String(iterations), "-w", String(min(iterations / 10, 10_000)), "-f", "-v"]
         if let cpu = plan.remoteCPU { common += ["-c", String(cpu)] }
         let server = try PeerServer("ucx_perftest", common, variables)
         var client = ["127.0.0.1", "-p", String(port)] + test
@@ -59,7 +93,7 @@ struct PeerRun {
         return figure
     }
 
-    func iperf3() throws(FabricError) -> PeerFigure {
+    private func iperf3() throws(FabricError) -> PeerFigure {
         let port = try Self.freePort()
         let server = try PeerServer("iperf3", ["-s", "-1", "-p", String(port)], [])
         var arguments = ["-c", "127.0.0.1", "-p", String(port), "-l", String(min(item.size, 1 << 20)), "-J"]
@@ -102,18 +136,21 @@ struct PeerRun {
     private static let startTime = Duration.seconds(10)
 
     /// Runs a client to its end and gives what it printed.
-    private func run(
-        _ program: String, _ arguments: [String], _ variables: [String], against server: borrowing PeerServer
+    /// - Parameter cpu: where to run a tool that does not pin itself.
+    func run(
+        _ program: String, _ arguments: [String], _ variables: [String], cpu: Int? = nil,
+        against server: borrowing PeerServer
     ) throws(FabricError) -> String {
         let begun = Timestamp.now
         // The server has no way to say that it is ready; a client that comes too early is repeated.
         while true {
             let pipe = try SocketPair()
-            let child = try ChildProcess(peer: program, arguments, variables, output: pipe.theirs.number)
+            let child = try ChildProcess(peer: program, arguments, variables, cpu: cpu, output: pipe.theirs.number)
             let output = PeerOutput(pipe.takeOurs())
             let text = try output.readAll(by: .now + plan.duration + .seconds(20), from: program)
             _ = consume child
-            guard text.contains("refused") || text.contains("connect() failed") || text.isEmpty else { return text }
+            let isTooEarly = ["refused", "connect() failed", "Couldn't connect"].contains(where: text.contains)
+            guard isTooEarly || text.isEmpty else { return text }
             try server.check()
             guard Timestamp.now - begun < Self.startTime else {
                 throw FabricError(.connectionRefused, "\(program) does not reach its server: \(lastLine(text))")
@@ -121,12 +158,12 @@ struct PeerRun {
         }
     }
 
-    private static func notUnderstood(_ program: String, _ output: String) -> FabricError {
+    static func notUnderstood(_ program: String, _ output: String) -> FabricError {
         FabricError(.unsupported, "\(program) printed no figures; its last line is: \(lastLine(output))")
     }
 
     /// A port that is free now.
-    private static func freePort() throws(FabricError) -> UInt16 {
+    static func freePort() throws(FabricError) -> UInt16 {
         let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
         guard case .tcp(_, let port) = listener.address else { throw FabricError(.addressInvalid, "no port") }
         return port
@@ -134,14 +171,14 @@ struct PeerRun {
 }
 
 /// The server of a peer's tool.
-private struct PeerServer: ~Copyable {
+struct PeerServer: ~Copyable {
     private let process: ChildProcess
     private let output: PeerOutput
     private let program: String
 
-    init(_ program: String, _ arguments: [String], _ variables: [String]) throws(FabricError) {
+    init(_ program: String, _ arguments: [String], _ variables: [String], cpu: Int? = nil) throws(FabricError) {
         let pipe = try SocketPair()
-        process = try ChildProcess(peer: program, arguments, variables, output: pipe.theirs.number)
+        process = try ChildProcess(peer: program, arguments, variables, cpu: cpu, output: pipe.theirs.number)
         output = PeerOutput(pipe.takeOurs())
         self.program = program
     }
@@ -185,9 +222,10 @@ private struct PeerOutput: ~Copyable {
 extension ChildProcess {
     /// Starts a tool of others, which does not outlive this process.
     fileprivate init(
-        peer program: String, _ arguments: [String], _ variables: [String], output: Int32
+        peer program: String, _ arguments: [String], _ variables: [String], cpu: Int?, output: Int32
     ) throws(FabricError) {
         var words = ["peer", "--parent", String(getpid())]
+        if let cpu { words += ["--cpu", String(cpu)] }
         for variable in variables { words += ["--variable", variable] }
         self = try ChildProcess("/proc/self/exe", arguments: words + ["--", program] + arguments, output: output)
     }

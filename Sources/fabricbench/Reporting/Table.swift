@@ -69,7 +69,10 @@ extension BenchmarkResult {
                 "overhead B/object", "roof is",
             ]
         case _:
-            ["transport", "size", "p50", "p99", "p99.9", "op/s", "GB/s", "roof GB/s", "of roof", "roof is"]
+            [
+                "transport", "size", "p50", "p99", "p99.9", "op/s", "GB/s", "roof GB/s", "of roof", "CPU s/GiB",
+                "roof is",
+            ]
         }
     }
 
@@ -107,7 +110,7 @@ extension BenchmarkResult {
             return [
                 name, size, cell(latency?.p50), cell(latency?.p99), cell(latency?.p999),
                 cell(operationsPerSecond), cell(bytesPerSecond, 1e9), cell(roofBytesPerSecond, 1e9), ratio,
-                roofName ?? "-",
+                cell(localCPUPerGiB) + "+" + cell(remoteCPUPerGiB), roofName ?? "-",
             ]
         }
     }
