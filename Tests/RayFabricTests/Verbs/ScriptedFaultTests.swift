@@ -136,6 +136,84 @@
             fabric.expectClean()
         }
 
+        // MARK: What is promised beside
+
+        /// What was finished before the fault is finished after it.
+        @Test func finishingOutlivesTheQueuePair() throws {
+            let fabric = ScriptedFabric(devices: 2, pace: .late(seed: 7))
+            do {
+                var traffic = try ScriptedTraffic(fabric, .automatic)
+                fabric.hold()
+                let started = try traffic.start(0..<10)
+                traffic.finish()
+                fabric.breakPairs(ofDevice: 0)
+                try traffic.drive("the end") { $0.isClosed }
+                #expect(traffic.left.closure(traffic.fromLeft) == TransportFailure(.closed))
+                #expect(traffic.ended.allSatisfy { $0.code == nil })
+                traffic.expectEnded(started)
+            }
+            fabric.expectClean()
+        }
+
+        /// Who was told that there is no room hears when there is.
+        @Test func roomIsToldOfAfterTheFault() throws {
+            let fabric = ScriptedFabric(devices: 2, pace: .late(seed: 8))
+            do {
+                var traffic = try ScriptedTraffic(fabric, .automatic) { $0.maximumOperations = 4 }
+                fabric.hold()
+                let started = try traffic.start(0..<4)
+                #expect(throws: Overdue.self) { _ = try traffic.start(4..<5) }
+                fabric.breakPairs(ofDevice: 0)
+                let connection = traffic.fromLeft
+                try traffic.drive("room") { $0.left.isWritable(connection) && $0.ended.count == 4 }
+                traffic.expectEnded(started)
+            }
+            fabric.expectClean()
+        }
+
+        /// A device that dies while two ends agree leaves them with sockets, whenever it does.
+        @Test(arguments: 1...20 as ClosedRange<UInt64>) func aDeviceDiesDuringTheNegotiation(seed: UInt64) throws {
+            let fabric = ScriptedFabric(devices: 2, pace: .late(seed: seed))
+            do {
+                var random = SeededRandom(seed: seed)
+                let fixture = fabric.fixture(.automatic, host: "127.0.0.2")
+                var left = Station(try fixture.make(fixture.configuration(1)))
+                var right = Station(try fixture.make(fixture.configuration(2)))
+                let address = try right.endpoint.listen(at: fixture.freshAddress())
+                let connection = try left.endpoint.connect(to: address, deadline: .now + .seconds(10))
+                try fixture.drive(&left, &right, "the handshake") { left, right in
+                    !left.endpoint.rails.isEmpty || !right.endpoint.rails.isEmpty
+                }
+                for _ in 0..<Int.random(in: 0...8, using: &random) {
+                    if random.chance(0.5) { left.drain(limit: 1) } else { right.drain(limit: 1) }
+                }
+                fabric.loseDevice(0)
+                // Before its deadline, which would end the connection.
+                try fixture.drive(&left, &right, "both ends", within: .seconds(3)) { left, right in
+                    left.connected.count == 1 && right.connected.count == 1
+                }
+                #expect(try left.send([1], on: connection))
+                try fixture.drive(&left, &right, "a message") { $1.messages == [[1]] }
+            }
+            fabric.expectClean()
+        }
+
+        /// Who connects after the loss of a device has sockets.
+        @Test func connectionsAfterALossGoBySockets() throws {
+            let fabric = ScriptedFabric(devices: 2, pace: .late(seed: 10))
+            do {
+                let fixture = fabric.fixture(.automatic, host: "127.0.0.2")
+                var pair = try fixture.pair()
+                fabric.loseDevice(0)
+                let second = try fixture.connect(&pair.left, to: &pair.right, at: pair.address)
+                for (index, connection) in [pair.fromLeft, second.left].enumerated() {
+                    #expect(try pair.left.send([UInt8(index)], on: connection))
+                }
+                try fixture.drive(&pair.left, &pair.right, "messages") { $1.messages.count == 2 }
+            }
+            fabric.expectClean()
+        }
+
         // MARK: Memory that a device does not take
 
         /// Beyond the limit reads go by sockets, and the others by RDMA.

@@ -30,9 +30,12 @@
         private var seen = 0
 
         /// The left transport uses device 0 of the fabric, the right one device 1.
-        init(_ fabric: ScriptedFabric, _ policy: RDMAPolicy) throws {
+        init(
+            _ fabric: ScriptedFabric, _ policy: RDMAPolicy,
+            _ adjust: (inout TransportConfiguration) -> Void = { _ in }
+        ) throws {
             let fixture = fabric.fixture(policy, host: "127.0.0.2")
-            var pair = try fixture.pair()
+            var pair = try fixture.pair(adjust)
             let mine = (0..<Self.count).map { _ in TestMemoryBox(Self.size) }
             let theirs = TestMemoryBox(Self.count * Self.size)
             theirs.memory.fill(1)
@@ -105,6 +108,12 @@
                     right?.endpoint.wait(until: .now + .microseconds(50))
                 }
             }
+        }
+
+        /// Both ends start nothing more.
+        mutating func finish() {
+            left.endpoint.finish(fromLeft)
+            right?.endpoint.finish(fromRight)
         }
 
         var messagesOfRight: [[UInt8]] {

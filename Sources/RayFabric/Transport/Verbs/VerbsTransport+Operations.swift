@@ -207,8 +207,12 @@
         }
 
         private mutating func report(_ operation: RailOperation, _ failure: TransportFailure?) {
-            let rail = operation.rail
-            events.append(.completed(rail.connection, token: operation.token, failure: failure))
+            events.append(.completed(operation.rail.connection, token: operation.token, failure: failure))
+            madeRoom(operation.rail)
+        }
+
+        /// An operation is not the rail's any more: who waits for room, or for the end, is told.
+        private mutating func madeRoom(_ rail: Rail) {
             if rail.owesWritable {
                 rail.owesWritable = false
                 events.append(.writable(rail.connection))
@@ -236,7 +240,7 @@
                     : try sockets.write(
                         operation.local, to: operation.remote, length: operation.length, notification: nil,
                         on: rail.connection, token: operation.token, deadline: operation.deadline)
-                if !isStarted { report(operation, TransportFailure(.busy)) }
+                if isStarted { madeRoom(rail) } else { report(operation, TransportFailure(.busy)) }
             } catch {
                 report(operation, TransportFailure(error.code, errno: error.errno))
             }
