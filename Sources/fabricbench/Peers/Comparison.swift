@@ -57,6 +57,23 @@ struct Comparison {
         case .sourceCPU: ours.remoteCPUPerGiB
         }
     }
+    private func ourFigure(of figure: RepeatFigure) -> Double? {
+        switch measure {
+        case .latency: figure.latency?.p50
+        case .rate: figure.operationsPerSecond
+        case .throughput: figure.bytesPerSecond
+        case .sourceCPU: figure.remoteCPUPerGiB
+        }
+    }
+
+    /// The least and the greatest repeat of ours and of theirs, as the table shows them.
+    private var spreads: [String] {
+        let scale = measure.unit.scale
+        return [ours.repeats.compactMap(ourFigure), repeats.compactMap(theirFigure)].map { values in
+            guard let least = values.min(), let greatest = values.max() else { return "-" }
+            return short(least / scale) + ".." + short(greatest / scale)
+        }
+    }
 
     /// More than 1 where we are better.
     var ratio: Double? {
@@ -78,15 +95,19 @@ struct Comparison {
 
     static func table(_ comparisons: [Comparison]) -> String {
         guard !comparisons.isEmpty else { return "" }
-        let headings = ["benchmark", "transport", "size", "peer", "ours", "theirs", "", "ours is better by"]
+        let headings = [
+            "benchmark", "transport", "size", "peer", "ours", "theirs", "", "ours is better by", "ours of repeats",
+            "theirs of repeats",
+        ]
         var table = Table(headings, leftColumns: 4)
         for item in comparisons {
             let (unit, scale) = item.measure.unit
-            table.add([
+            let cells = [
                 item.ours.benchmark, item.ours.transport ?? "-", sizeText(item.ours.size), item.peer,
                 item.ourFigure.map { short($0 / scale) } ?? "-", item.theirFigure.map { short($0 / scale) } ?? "-",
                 unit, item.ratio.map { fixed($0, 2) } ?? "-",
-            ])
+            ]
+            table.add(cells + item.spreads)
         }
         let obstacles = comparisons.compactMap { item in
             item.obstacle.map {
