@@ -149,7 +149,10 @@
         /// Takes a rail out of use: what it had to do is done otherwise once the device has let go.
         mutating func breakDown(_ rail: Rail) {
             switch rail.state {
-            case .negotiating: withoutRail(rail, .rdmaUnavailable)
+            case .negotiating:
+                // The peer may be waiting for an answer, or may have begun to use its end.
+                sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
+                withoutRail(rail, .rdmaUnavailable)
             case .open:
                 rail.state = .closing
                 rail.deadline = .now + Self.flushTime
