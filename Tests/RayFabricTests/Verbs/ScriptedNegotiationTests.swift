@@ -72,6 +72,25 @@
             fabric.expectClean()
         }
 
+        /// What the peer says of its queue pair between `poll` and `wait` is not slept over.
+        @Test func aWaitHearsThePeer() throws {
+            let fabric = ScriptedFabric(devices: 2, pace: .late(seed: 12))
+            do {
+                let fixture = fabric.fixture(.automatic, host: "127.0.0.2")
+                var left = try station(fixture, 1)
+                var right = try station(fixture, 2)
+                try beginToConnect(&left, to: &right, fixture) { left, _ in !left.endpoint.rails.isEmpty }
+                // It answers the offer; nothing else happens for seconds.
+                try fixture.driveAlone(&right, "the answer") { $0.endpoint.rails.values.contains(where: \.isConnected) }
+                right.drain()
+                let begun = Timestamp.now
+                left.endpoint.wait(until: begun + .seconds(20))
+                #expect(.now - begun < .seconds(2))
+                try fixture.drive(&left, &right, "both ends") { $0.connected.count == 1 && $1.connected.count == 1 }
+            }
+            fabric.expectClean()
+        }
+
         /// A transport without a reason of its own to wake up.
         private func station(
             _ fixture: TransportFixture<VerbsTransport>, _ node: UInt64

@@ -30,7 +30,7 @@ extension UringTransport {
         repeat {
             progress()
             foundEvent = nextEvent()
-            if foundEvent != nil { return }
+            if foundEvent != nil || !controls.isEmpty { return }
             if wasWoken {
                 wasWoken = false
                 return
