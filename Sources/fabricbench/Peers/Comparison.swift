@@ -138,7 +138,9 @@ extension Bench {
         let reads = TransportCase(kind: .bw, transport: .verbs, size: 1 << 20)
         var peers = tools.filter { $0 == .readBandwidth }.compactMap { PeerSeries($0, reads, plan) }
         let kinds = [TransportKind.verbs, .uring].filter(TransportCatalog.betweenNodes.contains)
-        let results = try measure(kinds.map { PullCase(transport: $0, size: size) }, step: step) {
+        // One object again and again, as perftest reads one buffer.
+        let pulls = kinds.map { PullCase(transport: $0, size: size, objects: 1) }
+        let results = try measure(pulls, step: step) {
             for index in peers.indices { peers[index].measure() }
         }
         guard let verbs = results.first else { return ([], []) }

@@ -48,6 +48,12 @@ private func socketAddress(_ host: String) throws -> SocketAddress {
         #expect(port.identifiers.map(\.index) == [0, 1])
         #expect(port.identifiers.map(\.ipv4Address) == [nil, "10.0.0.1"])
         #expect(port.ownIdentifier?.index == 1)
+        var withGlobal = port
+        let global = "fd00:0000:0000:0000:0000:0000:0000:0001"
+        withGlobal.identifiers.insert(.init(index: 3, text: global, type: "RoCE v2", interface: "eth0"), at: 0)
+        #expect(withGlobal.ownIdentifier?.index == 1)
+        withGlobal.identifiers.removeAll { $0.ipv4Address != nil }
+        #expect(withGlobal.ownIdentifier?.text == global)
         #expect(RDMAPort.all(under: "/nowhere").isEmpty)
     }
 

@@ -14,7 +14,7 @@ compare() {
     sed -n '/^compare:/,$s/^  //p' "$figures" | while IFS= read -r line; do report "$line"; done
     [ "$(grep -oE "$peers" "$figures" | sort -u | paste -sd '|')" = "$peers" ] || { cat "$figures"; return 1; }
 }
-compare lat 'ib_send_lat|ucx rc' --repeat 5
+compare lat 'ib_send_lat|ucx rc' --repeat 3
 compare bw 'ib_read_bw|ib_write_bw|ucx rc' --size 1MiB --repeat 3
 # The bytes of a pull are verified after its time was taken.
 compare pull 'ib_read_bw|ours over uring' --repeat 3 --verify
