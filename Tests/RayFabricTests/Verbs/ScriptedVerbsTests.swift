@@ -16,19 +16,26 @@
         let region: VerbsRegion
         // SAFETY: valid until deinit.
         let pair: UnsafeMutablePointer<ibv_qp>
+        private let queue: UnsafeMutablePointer<ibv_cq>
         let address: UInt64
 
-        init(_ fabric: ScriptedFabric, device index: Int, inline: UInt32 = 64) throws {
+        /// - Parameter completions: places in a completion queue of its own; nil for the device's.
+        init(_ fabric: ScriptedFabric, device index: Int, completions: Int32? = nil) throws {
             let port = fabric.provider.ports()[index]
             device = try VerbsDevice(port, try #require(port.identifiers.last), of: fabric.provider)
             region = try unsafe VerbsRegion(memory.buffer, [.read, .write], on: device)
             address = UInt64(UInt(bitPattern: unsafe memory.buffer.baseAddress))
             var attributes = unsafe ibv_qp_init_attr()
-            unsafe attributes.send_cq = device.queue
-            unsafe attributes.recv_cq = device.queue
+            if let completions {
+                unsafe queue = try #require(unsafe device.verbs.create_cq(device.context, completions, nil, nil, 0))
+            } else {
+                unsafe queue = device.queue
+            }
+            unsafe attributes.send_cq = queue
+            unsafe attributes.recv_cq = queue
             unsafe attributes.qp_type = IBV_QPT_RC
             unsafe attributes.cap = ibv_qp_cap(
-                max_send_wr: 8, max_recv_wr: 8, max_send_sge: 2, max_recv_sge: 2, max_inline_data: inline)
+                max_send_wr: 8, max_recv_wr: 8, max_send_sge: 2, max_recv_sge: 2, max_inline_data: 64)
             unsafe pair = try #require(unsafe device.verbs.create_qp(device.domain, &attributes))
             var initial = ibv_qp_attr()
             initial.qp_state = IBV_QPS_INIT
@@ -37,7 +44,10 @@
             try #require(unsafe device.verbs.modify_qp(pair, &initial, RF_VERBS_TO_INIT) == 0)
         }
 
-        deinit { unsafe _ = device.verbs.destroy_qp(pair) }
+        deinit {
+            unsafe _ = device.verbs.destroy_qp(pair)
+            if unsafe queue != device.queue { unsafe _ = device.verbs.destroy_cq(queue) }
+        }
 
         func connect(to peer: End) throws {
             var receiving = ibv_qp_attr()
@@ -220,6 +230,17 @@
             #expect(left.poll().map(\.wr_id) == [7])
             #expect(left.send(9, IBV_WR_SEND, [left.element(0, 65)], flags: IBV_SEND_INLINE) == EINVAL)
             #expect(fabric.complaints.count == 3)
+        }
+
+        @Test func aQueueThatRunsOverIsNoticed() throws {
+            let fabric = ScriptedFabric()
+            do {
+                let end = try End(fabric, device: 0, completions: 2)
+                for name in 1...3 as ClosedRange<UInt64> { #expect(end.receive(name, []) == 0) }
+                end.flush()
+            }
+            #expect(fabric.complaints == ["a completion queue of 2 ran over"])
+            #expect(fabric.existing == .none)
         }
 
         @Test func eventsComeOnceForEachArming() throws {
