@@ -32,7 +32,7 @@ struct PullCommand: ParsableCommand {
             throw ValidationError("--objects takes 1 to \(ControlLimits.objects), not \(objects)")
         }
         for kind in connection.transport?.kinds ?? [] where kind == .loopback || kind == .shm {
-            throw ValidationError("objects are pulled over uring or nio, not over \(kind.rawValue)")
+            throw ValidationError("objects are pulled over uring, verbs or nio, not over \(kind.rawValue)")
         }
     }
 

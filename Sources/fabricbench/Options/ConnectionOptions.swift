@@ -7,7 +7,7 @@ internal import RayFabric
 struct ConnectionOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "loopback, shm, uring, nio, or several with commas (default: all but loopback that work here).",
+            "loopback, shm, uring, verbs, nio, or several with commas (default: all but loopback that work here).",
             valueName: "t"),
         transform: TransportList.init(parsing:))
     var transport: TransportList?
@@ -20,7 +20,8 @@ struct ConnectionOptions: ParsableArguments {
         guard let server = try server() else { return }
         guard case .tcp = server else { throw ValidationError("--connect takes HOST:PORT, not \(server)") }
         for kind in kinds where kind == .loopback || kind == .shm {
-            throw ValidationError("--transport \(kind.rawValue) stays on one machine: with --connect use uring or nio")
+            throw ValidationError(
+                "--transport \(kind.rawValue) stays on one machine: with --connect use uring, verbs or nio")
         }
     }
 
