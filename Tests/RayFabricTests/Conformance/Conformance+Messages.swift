@@ -128,6 +128,29 @@ extension TransportFixture where Endpoint: ~Copyable {
         #expect(pair.right.outOfOrder == 0)
     }
 
+    /// A receiver that takes a while over each message, with more on the way than any buffer holds.
+    func slowReader() throws {
+        var pair = try pair()
+        pair.right.countsMessages = true
+        let (count, size) = (500, 4000)
+        var sent = 0
+        for _ in 0..<count * 3 where pair.right.messageCount < count {
+            while sent < count, try pair.left.send(Self.numbered(sent, size), on: pair.fromLeft) { sent += 1 }
+            pair.left.drain()
+            pair.right.drain(limit: 1)
+            let time = Timestamp.now + .microseconds(300)
+            while Timestamp.now < time {}
+            if pair.right.closure(pair.fromRight) != nil { break }
+        }
+        #expect(pair.right.closure(pair.fromRight) == nil)
+        while pair.right.messageCount < count {
+            while sent < count, try pair.left.send(Self.numbered(sent, size), on: pair.fromLeft) { sent += 1 }
+            let reached = pair.right.messageCount
+            try drive(&pair.left, &pair.right, "message \(reached)") { $1.messageCount > reached }
+        }
+        #expect(pair.right.outOfOrder == 0)
+    }
+
     // MARK: Contents
 
     static func message(_ size: Int, seed: Int) -> [UInt8] {

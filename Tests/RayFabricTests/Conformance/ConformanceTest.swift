@@ -10,6 +10,7 @@ enum ConformanceTest: String, CaseIterable, Sendable, CustomTestStringConvertibl
     case newIncarnation, oldIncarnation, reconnect, connectionLimit, peerLimit, ownLimit, halfOpenLimit, garbage
     // Messages.
     case messageSizes, messageOrder, messagesBothWays, messageTooLarge, severalConnections, backpressure
+    case slowReader
     // One-sided operations.
     case transferSizes, gibibyte, severalRegions, outOfBounds, accessDenied, staleKey, localRange
     case notification, manyOperations, operationLimit
@@ -45,6 +46,7 @@ enum ConformanceTest: String, CaseIterable, Sendable, CustomTestStringConvertibl
         case .messageTooLarge: try fixture.messageTooLarge()
         case .severalConnections: try fixture.severalConnections()
         case .backpressure: try fixture.backpressure()
+        case .slowReader: try fixture.slowReader()
         case .transferSizes: try fixture.transferSizes()
         case .gibibyte: try fixture.gibibyte()
         case .severalRegions: try fixture.severalRegions()

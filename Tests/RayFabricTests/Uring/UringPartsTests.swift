@@ -68,6 +68,23 @@ import Testing
         }
     }
 
+    /// A full buffer is not the end of the stream, as zero bytes from the system would be.
+    @Test func aFullInputBufferReadsNothing() throws {
+        var numbers: [Int32] = [-1, -1]
+        #expect(unsafe socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &numbers) == 0)
+        defer { for number in numbers { close(number) } }
+        let buffer = InputBuffer()
+        let bytes = [UInt8](repeating: 7, count: 1 << 14)
+        while buffer.count < InputBuffer.capacity {
+            #expect(unsafe write(numbers[0], bytes, bytes.count) == bytes.count)
+            while let count = buffer.receive(from: numbers[1]), count > 0 {}
+        }
+        #expect(buffer.receive(from: numbers[1]) == nil)
+        buffer.consume(100)
+        #expect(unsafe write(numbers[0], bytes, 1) == 1)
+        #expect(buffer.receive(from: numbers[1]).map { $0 > 0 } == true)
+    }
+
     @Test func lateRepliesToEarlierOperationsAreRecognised() {
         var table = OperationTable()
         let location = RegionLocation(key: RegionKey(rawValue: 1), offset: 0)

@@ -145,14 +145,15 @@ final class InputBuffer {
     }
 
     /// Reads what the socket has, as far as there is room, without waiting.
-    /// - Returns: the result of `recv`.
-    func receive(from descriptor: Int32) -> Int {
+    /// - Returns: the result of `recv`; nil when there is no room, which is not the end of the stream.
+    func receive(from descriptor: Int32) -> Int? {
         if Self.capacity - tail < Self.leastRoom || (head > 0 && count < 4096) {
             unsafe base.copyMemory(from: base + head, byteCount: count)
             tail = count
             head = 0
         }
         let room = Self.capacity - tail
+        guard room > 0 else { return nil }
         // SAFETY: the range lies behind the bytes in use and within the buffer.
         let result = unsafe rf_receive(descriptor, base + tail, room)
         if result > 0 { tail += result }

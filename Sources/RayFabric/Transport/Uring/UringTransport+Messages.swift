@@ -98,8 +98,9 @@ extension UringTransport {
         guard let socket = connection.socket, connection.endOfInput == nil else { return }
         let input = connection.input ?? inputBuffers.popLast() ?? InputBuffer()
         connection.input = input
+        // Where it is full, what is there has to be parsed first.
+        guard let result = input.receive(from: socket.descriptor.number) else { return markReadable(connection) }
         counters.systemCalls += 1
-        let result = input.receive(from: socket.descriptor.number)
         if result > 0 {
             connection.lastReceived = now
             markReadable(connection)
