@@ -94,6 +94,14 @@
         /// Payload of the longest packet, in bytes. IBV_MTU_256 is 1, and each next one is twice as long.
         var packetBytes: Int { 128 << Int(portAttributes.active_mtu.rawValue) }
 
+        /// Whether the port still has the GID that queue pairs were connected with.
+        private var hasIdentifier: Bool {
+            var found = ibv_gid()
+            return unsafe verbs.query_gid(context, port.number, Int32(identifier.index), &found) == 0
+                && found.global.subnet_prefix == gid.global.subnet_prefix
+                && found.global.interface_id == gid.global.interface_id
+        }
+
         func reserve(_ completions: Int) -> Bool {
             guard completions <= room else { return false }
             room -= completions
@@ -139,8 +147,10 @@
             var event = unsafe ibv_async_event()
             while unsafe verbs.get_async_event(context, &event) == 0 {
                 switch unsafe event.event_type {
-                case IBV_EVENT_DEVICE_FATAL, IBV_EVENT_CQ_ERR, IBV_EVENT_PORT_ERR, IBV_EVENT_GID_CHANGE:
-                    isLost = true
+                case IBV_EVENT_DEVICE_FATAL, IBV_EVENT_CQ_ERR: isLost = true
+                case IBV_EVENT_PORT_ERR: if unsafe event.element.port_num == Int32(port.number) { isLost = true }
+                // Other addresses of the port come and go.
+                case IBV_EVENT_GID_CHANGE: if !hasIdentifier { isLost = true }
                 default: break
                 }
                 unsafe verbs.ack_async_event(&event)
