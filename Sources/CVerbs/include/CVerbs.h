@@ -1,5 +1,5 @@
 // libibverbs for Swift. Nothing here links against it: the functions are looked up at run time and
-// called through a table, so that programs start on machines that do not have the library. The three
+// called through a table, so that programs start on machines that do not have the library. The
 // calls of the data path are inline functions of its header that go through the device's own table.
 #ifndef RAYFABRIC_CVERBS_H
 #define RAYFABRIC_CVERBS_H
@@ -41,6 +41,10 @@ struct rf_verbs {
 
 static inline int rf_verbs_post(struct ibv_qp *pair, struct ibv_send_wr *first, struct ibv_send_wr **refused) {
     return ibv_post_send(pair, first, refused);
+}
+
+static inline int rf_verbs_post_receive(struct ibv_qp *pair, struct ibv_recv_wr *first, struct ibv_recv_wr **refused) {
+    return ibv_post_recv(pair, first, refused);
 }
 
 static inline int rf_verbs_poll(struct ibv_cq *queue, int count, struct ibv_wc *completions) {

@@ -154,38 +154,3 @@ private struct ScriptedDevice {
         #expect(memory.all.isEmpty && memory.count == 0)
     }
 }
-
-@Suite struct RailMessageTests {
-    private static let address = RailAddress(
-        gid: (1, 2), lid: 3, queuePair: 4, packetNumber: 5, transmissionUnit: 5, readsServed: 16)
-    private static let region = RailRegion(
-        key: RegionKey(rawValue: 7), offset: 8, length: 9, access: [.read, .write], address: 10, remoteKey: 11)
-
-    @Test func whatIsWrittenIsRead() throws {
-        let messages: [RailMessage] = [
-            .offer(Self.address), .decline(.rdmaUnavailable), .ready, .region(Self.region),
-            .regionGone(RegionKey(rawValue: 12)), .broken,
-        ]
-        for message in messages {
-            let bytes = message.encoded()
-            #expect(try RailMessage(decoding: unsafe bytes.span.bytes) == message)
-            for count in 0..<bytes.count {
-                let short = Array(bytes[..<count])
-                #expect(throws: WireError.self) { try RailMessage(decoding: unsafe short.span.bytes) }
-            }
-        }
-    }
-
-    @Test func whatNobodySendsIsRefused() {
-        var region = Self.region
-        region.offset = .max
-        var address = Self.address
-        address.transmissionUnit = 6
-        for message in [RailMessage.region(region), .offer(address)] {
-            let bytes = message.encoded()
-            #expect(throws: WireError.self) { try RailMessage(decoding: unsafe bytes.span.bytes) }
-        }
-        let unknown: [UInt8] = [77]
-        #expect(throws: WireError.self) { try RailMessage(decoding: unsafe unknown.span.bytes) }
-    }
-}

@@ -81,7 +81,7 @@
                 var right = try station(fixture, 2)
                 try beginToConnect(&left, to: &right, fixture) { left, _ in !left.endpoint.rails.isEmpty }
                 // It answers the offer; nothing else happens for seconds.
-                try fixture.driveAlone(&right, "the answer") { $0.endpoint.rails.values.contains(where: \.isConnected) }
+                try fixture.driveAlone(&right, "the answer") { $0.endpoint.rails.all.contains(where: \.isConnected) }
                 right.drain()
                 let begun = Timestamp.now
                 left.endpoint.wait(until: begun + .seconds(20))

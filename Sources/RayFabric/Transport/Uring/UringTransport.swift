@@ -123,6 +123,9 @@ public struct UringTransport: ~Copyable, Transport {
     /// Whether both ends of an open connection speak of rails.
     func hasRails(_ id: Connection) -> Bool { find(id)?.peer?.features.contains(.rails) == true }
 
+    /// Whether there is something that `poll` would send.
+    var hasOutput: Bool { !dirty.isEmpty }
+
     func isInitiator(_ id: Connection) -> Bool { find(id)?.isInitiator == true }
 
     /// The address that this end of a connection has.

@@ -3,7 +3,8 @@
 #if Verbs
     internal import RayCore
 
-    /// A queue pair with all that belongs to it.
+    /// The queue pairs of a connection, one for operations and one for messages, with all that belongs to
+    /// them. Two, because messages would wait behind the bytes of operations otherwise.
     final class Rail {
         enum State: Equatable {
             /// The two ends tell each other how to connect; the user does not know of the connection yet.
@@ -11,8 +12,16 @@
             case open
             /// What was posted comes back.
             case closing
-            /// Everything goes by sockets.
+            /// Everything goes by sockets, messages once each end knows what the other has received.
             case absent
+        }
+
+        /// How far the user's end of sending has got.
+        enum Finish {
+            case none
+            /// The sockets are told once the last operation has ended and the last message is taken out.
+            case waiting
+            case done
         }
 
         let connection: Connection
@@ -23,14 +32,21 @@
         var device: VerbsDevice?
         var pair: VerbsQueuePair?
         var machine = RailMachine(depth: 4)
-        /// This end's queue pair answers the peer's.
+        /// nil when messages go by sockets.
+        var lane: MessageLane?
+        /// What the peer has received of the lane's stream before it broke.
+        var peerReceived: UInt64?
+        /// What the peer had not received was sent by sockets, where all that follows goes.
+        var hasHandedOver = false
+        /// This end's queue pairs answer the peer's.
         var isConnected = false
         var peerIsReady = false
         /// The negotiation, or the return of what was posted, ends then.
         var deadline: Timestamp
         var remote = RailMemory<RailRegion>()
-        /// The user has finished; the sockets are told once the last operation has ended.
-        var isFinishing = false
+        var finish = Finish.none
+        /// The user has closed the connection and wants no more messages of it.
+        var isClosed = false
         var owesWritable = false
         /// Operations in flight.
         var operations = 0
@@ -41,6 +57,12 @@
             self.isInitiator = isInitiator
             self.deadline = deadline
         }
+
+        /// The lane that messages to the peer are put into.
+        var outgoing: MessageLane? { hasHandedOver ? nil : lane }
+
+        /// Whether its device may have something to tell.
+        var hasWork: Bool { state == .open || state == .closing }
     }
 
     /// A one-sided operation on a rail.

@@ -41,7 +41,7 @@
                 unsafe verbs.query_gid(context, port.number, Int32(identifier.index), &gid) == 0
             else { throw Self.error("query \(port.device)") }
             guard let domain = unsafe verbs.alloc_pd(context) else { throw Self.error("allocate a protection domain") }
-            let entries = min(Int(attributes.max_cqe), 4096)
+            let entries = min(Int(attributes.max_cqe), 16384)
             guard let channel = unsafe verbs.create_comp_channel(context),
                 let queue = unsafe verbs.create_cq(context, Int32(entries), nil, channel, 0)
             else {

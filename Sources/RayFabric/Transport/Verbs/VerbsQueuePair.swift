@@ -14,23 +14,30 @@
         var length: UInt32
     }
 
-    /// A queue pair of type RC without receives: all that it does is one-sided.
+    /// A queue pair of type RC: for one-sided operations, or for packets.
     @safe
     final class VerbsQueuePair {
         // SAFETY: the pair is valid from init to deinit. Requests and elements have `depth` places each,
-        // of which the first `staged` are linked and not posted yet.
+        // of which the first `staged` are linked and not posted yet. Who stages a slice or a packet, or
+        // posts a receive, names registered memory that stays until the pair is gone.
         private let pair: UnsafeMutablePointer<ibv_qp>
         private let requests: UnsafeMutablePointer<ibv_send_wr>
         private let elements: UnsafeMutablePointer<ibv_sge>
         private var staged = 0
         let device: VerbsDevice
         let depth: Int
-        let packetNumber: UInt32
+        private let places: Int
+        private let packetNumber: UInt32
+        /// A packet of at most so many bytes is copied when it is posted.
+        private let inlineBytes: Int
 
+        /// - Parameters:
+        ///   - depth: places in the send queue, less where the device has fewer.
+        ///   - receives: places in the receive queue.
         /// - Throws: `rdmaUnavailable`.
-        init(on device: VerbsDevice, packetNumber: UInt32) throws(FabricError) {
-            let depth = min(Int(device.attributes.max_qp_wr), 256)
-            guard depth >= 4, device.reserve(depth + 1) else {
+        init(on device: VerbsDevice, depth: Int, receives: Int) throws(FabricError) {
+            let depth = min(Int(device.attributes.max_qp_wr), depth)
+            guard depth >= 4, receives <= device.attributes.max_qp_wr, device.reserve(depth + receives) else {
                 throw FabricError(.rdmaUnavailable, "\(device.port.device) has no room for another queue pair")
             }
             var attributes = unsafe ibv_qp_init_attr()
@@ -38,11 +45,11 @@
             unsafe attributes.recv_cq = device.queue
             unsafe attributes.qp_type = IBV_QPT_RC
             unsafe attributes.cap.max_send_wr = UInt32(depth)
-            unsafe attributes.cap.max_recv_wr = 1
+            unsafe attributes.cap.max_recv_wr = UInt32(max(receives, 1))
             unsafe attributes.cap.max_send_sge = 1
             unsafe attributes.cap.max_recv_sge = 1
-            guard let pair = unsafe device.verbs.create_qp(device.domain, &attributes) else {
-                device.giveBack(depth + 1)
+            guard let pair = unsafe Self.create(device, &attributes, inline: receives > 0 ? [220, 60, 0] : [0]) else {
+                device.giveBack(depth + receives)
                 throw FabricError(.rdmaUnavailable, errno: rf_errno(), "create a queue pair on \(device.port.device)")
             }
             unsafe self.pair = pair
@@ -52,7 +59,9 @@
             unsafe elements.initialize(repeating: ibv_sge(), count: depth)
             self.device = device
             self.depth = depth
-            self.packetNumber = packetNumber & 0xff_ffff
+            places = depth + receives
+            packetNumber = .random(in: 0...0xff_ffff)
+            inlineBytes = unsafe receives > 0 ? Int(attributes.cap.max_inline_data) : 0
             var initial = ibv_qp_attr()
             initial.qp_state = IBV_QPS_INIT
             initial.port_num = device.port.number
@@ -60,11 +69,22 @@
             try modify(&initial, RF_VERBS_TO_INIT, "prepare")
         }
 
+        /// Asks for as much inline data as the device gives.
+        private static func create(
+            _ device: VerbsDevice, _ attributes: inout ibv_qp_init_attr, inline sizes: [UInt32]
+        ) -> UnsafeMutablePointer<ibv_qp>? {
+            for size in sizes {
+                unsafe attributes.cap.max_inline_data = size
+                if let pair = unsafe device.verbs.create_qp(device.domain, &attributes) { return unsafe pair }
+            }
+            return nil
+        }
+
         deinit {
             unsafe _ = device.verbs.destroy_qp(pair)
             unsafe requests.deallocate()
             unsafe elements.deallocate()
-            device.giveBack(depth + 1)
+            device.giveBack(places)
         }
 
         private func modify(_ attributes: inout ibv_qp_attr, _ mask: Int32, _ what: String) throws(FabricError) {
@@ -113,20 +133,49 @@
 
         /// Links a slice to those that `post` hands over.
         func stage(_ slice: RailSlice, isRead: Bool, name: UInt64, isSignalled: Bool) {
+            let request = unsafe stage(
+                ibv_sge(addr: slice.local, length: slice.length, lkey: slice.localKey), name: name,
+                flags: isSignalled ? IBV_SEND_SIGNALED.rawValue : 0)
+            unsafe request.pointee.opcode = isRead ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE
+            unsafe request.pointee.wr.rdma.remote_addr = slice.remote
+            unsafe request.pointee.wr.rdma.rkey = slice.remoteKey
+        }
+
+        /// Links a packet to those that `post` hands over.
+        func stage(packet: ibv_sge, number: UInt32, name: UInt64, isSignalled: Bool) {
+            var flags = isSignalled ? IBV_SEND_SIGNALED.rawValue : 0
+            if packet.length > 0, packet.length <= inlineBytes { flags |= IBV_SEND_INLINE.rawValue }
+            let request = unsafe stage(packet, name: name, flags: flags)
+            unsafe request.pointee.opcode = IBV_WR_SEND_WITH_IMM
+            unsafe request.pointee.imm_data = number.bigEndian
+        }
+
+        private func stage(
+            _ memory: ibv_sge, name: UInt64, flags: UInt32
+        ) -> UnsafeMutablePointer<ibv_send_wr> {
             precondition(staged < depth)
             let request = unsafe requests + staged
             let element = unsafe elements + staged
-            unsafe element.pointee = ibv_sge(addr: slice.local, length: slice.length, lkey: slice.localKey)
+            unsafe element.pointee = memory
             unsafe request.pointee.wr_id = name
             unsafe request.pointee.next = nil
             unsafe request.pointee.sg_list = element
-            unsafe request.pointee.num_sge = 1
-            unsafe request.pointee.opcode = isRead ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE
-            unsafe request.pointee.send_flags = isSignalled ? IBV_SEND_SIGNALED.rawValue : 0
-            unsafe request.pointee.wr.rdma.remote_addr = slice.remote
-            unsafe request.pointee.wr.rdma.rkey = slice.remoteKey
+            unsafe request.pointee.num_sge = memory.length > 0 ? 1 : 0
+            unsafe request.pointee.send_flags = flags
             if staged > 0 { unsafe requests[staged - 1].next = request }
             staged += 1
+            return unsafe request
+        }
+
+        /// Gives the device a place for a packet.
+        /// - Returns: false when the device refused it.
+        func postReceive(_ memory: ibv_sge, name: UInt64) -> Bool {
+            var memory = memory
+            var refused: UnsafeMutablePointer<ibv_recv_wr>?
+            return unsafe withUnsafeMutablePointer(to: &memory) { element in
+                var request = unsafe ibv_recv_wr(wr_id: name, next: nil, sg_list: element, num_sge: 1)
+                return unsafe rf_verbs_post_receive(pair, &request, &refused) == 0
+            }
         }
 
         /// Hands what is staged to the device: one doorbell.

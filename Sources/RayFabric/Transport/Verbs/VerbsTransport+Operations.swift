@@ -28,8 +28,8 @@
         public mutating func deregister(_ key: RegionKey) {
             registered[key] = nil
             for index in memory.indices { memory[index].remove(key) }
-            for rail in rails.values where rail.state == .open {
-                sockets.sendControl(RailMessage.regionGone(key).encoded(), on: rail.connection)
+            for rail in rails.all where rail.state == .open {
+                say(.regionGone(key), rail)
             }
             sockets.deregister(key)
         }
@@ -52,8 +52,8 @@
                 address: UInt64(UInt(bitPattern: part.baseAddress)), access: access, region: region)
             memory[index].insert(local)
             guard !access.isEmpty else { return }
-            for rail in rails.values where rail.device === devices[index] && rail.isConnected {
-                sockets.sendControl(local.announcement.encoded(), on: rail.connection)
+            for rail in rails.all where rail.device === devices[index] && rail.isConnected {
+                say(local.announcement, rail)
             }
         }
 
@@ -127,31 +127,24 @@
                     guard let operation = operations[slot] else { preconditionFailure("a slice of no operation") }
                     rail.pair?.stage(
                         operation.slices[slice], isRead: operation.isRead,
-                        name: Self.name(rail, group, isSignalled), isSignalled: isSignalled)
+                        name: CompletionName(
+                            rail: rail.number, kind: .operation, value: group << 1 | (isSignalled ? 1 : 0)
+                        ).rawValue, isSignalled: isSignalled)
                 case .finished(let slot): complete(slot, nil)
                 case .flush: rail.pair?.flush()
                 case .retreat(let slot): retreat(slot)
                 case .destroy:
                     rail.pair = nil
-                    rail.state = .absent
-                    rail.deadline = .never
-                    if policy == .required { sockets.close(rail.connection, TransportFailure(.connectionLost)) }
+                    endIfEmpty(rail)
                 }
             }
             if let pair = rail.pair, !pair.post() {
                 // Some slices were not taken and will never come back: the queue pair goes at once.
-                rail.state = .closing
-                railsLost += 1
+                beginEnd(rail)
                 rail.pair = nil
-                sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
                 rail.machine.abandon(into: &directives)
                 runDirectives(of: rail)
             }
-        }
-
-        /// The name of a completion: rail, group, whether it was asked for.
-        private static func name(_ rail: Rail, _ group: UInt64, _ isSignalled: Bool) -> UInt64 {
-            UInt64(rail.number) << 48 | (group & 0x7fff_ffff_ffff) << 1 | (isSignalled ? 1 : 0)
         }
 
         mutating func takeCompletions() {
@@ -165,20 +158,29 @@
         }
 
         private mutating func handle(_ completion: ibv_wc) {
-            guard let rail = railOfNumber[UInt16(completion.wr_id >> 48)], rail.pair != nil else { return }
-            let group = completion.wr_id >> 1 & 0x7fff_ffff_ffff
-            let isSignalled = completion.wr_id & 1 == 1
-            if completion.status == IBV_WC_SUCCESS {
+            guard let name = CompletionName(completion.wr_id), let rail = rails[name.rail] else { return }
+            let isGood = completion.status == IBV_WC_SUCCESS
+            if !isGood, rail.state == .open { breakDown(rail) }
+            switch name.kind {
+            case .operation: operationCame(rail, group: name.value >> 1, isSignalled: name.value & 1 == 1, isGood)
+            case .packet:
+                if isGood, rail.lane?.pair != nil { packetSent(rail, isSignalled: name.value == 1) }
+            case .receive:
+                guard let lane = rail.lane, lane.pair != nil else { return }
+                if isGood { return packetCame(rail, Int(name.value), completion) }
+                lane.window.receiveFlushed()
+                endIfEmpty(rail)
+            }
+        }
+
+        private mutating func operationCame(_ rail: Rail, group: UInt64, isSignalled: Bool, _ isGood: Bool) {
+            guard rail.pair != nil else { return }
+            if isGood {
                 rail.machine.completed(group: group, into: &directives)
+            } else if isSignalled {
+                rail.machine.failed(group: group, isSignalled: true, into: &directives)
             } else {
-                if rail.state == .open {
-                    breakDown(rail)
-                }
-                if isSignalled {
-                    rail.machine.failed(group: group, isSignalled: true, into: &directives)
-                } else {
-                    rail.machine.flushedUnsignalled(into: &directives)
-                }
+                rail.machine.flushedUnsignalled(into: &directives)
             }
             runDirectives(of: rail)
         }
@@ -190,9 +192,9 @@
             if failure == nil {
                 railOperations += 1
                 if operation.isRead {
-                    railBytes.read += UInt64(operation.length)
+                    carried.bytesReceived += UInt64(operation.length)
                 } else {
-                    railBytes.written += UInt64(operation.length)
+                    carried.bytesSent += UInt64(operation.length)
                 }
             }
             report(operation, failure)
@@ -207,7 +209,7 @@
         }
 
         private mutating func report(_ operation: RailOperation, _ failure: TransportFailure?) {
-            events.append(.completed(operation.rail.connection, token: operation.token, failure: failure))
+            emit(.completed(operation.rail.connection, token: operation.token, failure: failure))
             madeRoom(operation.rail)
         }
 
@@ -215,12 +217,9 @@
         private mutating func madeRoom(_ rail: Rail) {
             if rail.owesWritable {
                 rail.owesWritable = false
-                events.append(.writable(rail.connection))
+                emit(.writable(rail.connection))
             }
-            if rail.isFinishing, rail.operations == 0 {
-                rail.isFinishing = false
-                sockets.finish(rail.connection)
-            }
+            finishIfDone(rail)
         }
 
         /// Does an operation by sockets that its rail could not do.

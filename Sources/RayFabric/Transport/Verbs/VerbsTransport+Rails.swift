@@ -9,25 +9,33 @@
         private static let negotiationTime = Duration.seconds(5)
         /// So long may a device take to give back what was posted.
         private static let flushTime = Duration.seconds(2)
+        /// So long may a peer take to say what it has received.
+        private static let handOverTime = Duration.seconds(5)
+        /// Slices that are posted at a time.
+        private static var operationDepth: Int { 128 }
         private static let checkInterval = Duration.milliseconds(50)
 
         // MARK: Beginning
 
         mutating func connected(_ id: Connection) {
             guard sockets.hasRails(id) else { return connectedWithoutRail(id, .rdmaUnavailable) }
-            lastRail &+= 1
-            while railOfNumber[lastRail] != nil { lastRail &+= 1 }
-            let rail = Rail(
-                id, number: lastRail, isInitiator: sockets.isInitiator(id), deadline: .now + Self.negotiationTime)
-            rails[id] = rail
-            railOfNumber[lastRail] = rail
+            guard
+                let rail = rails.insert(
+                    id, isInitiator: sockets.isInitiator(id), deadline: .now + Self.negotiationTime)
+            else { return sockets.close(id, TransportFailure(.connectionLimit)) }
             do throws(FabricError) {
                 let device = try device(for: id)
-                let pair = try VerbsQueuePair(on: device, packetNumber: .random(in: 0...0xff_ffff))
+                let pair = try VerbsQueuePair(on: device, depth: Self.operationDepth, receives: 0)
+                let lane = try MessageLane(PacketWindow.Shape(), on: device)
+                guard let messages = lane.pair?.address, lane.postReceives(rail: rail.number) else {
+                    throw FabricError(.rdmaUnavailable, "\(device.port.device) takes no receives")
+                }
                 rail.device = device
                 rail.pair = pair
+                rail.lane = lane
                 rail.machine = RailMachine(depth: pair.depth)
-                sockets.sendControl(RailMessage.offer(pair.address).encoded(), on: id)
+                let offer = RailMessage.offer(operations: pair.address, messages: messages)
+                sockets.sendControl(offer.encoded(), on: id)
             } catch {
                 sockets.sendControl(RailMessage.decline(error.code).encoded(), on: id)
                 withoutRail(rail, error.code)
@@ -36,7 +44,7 @@
 
         private mutating func connectedWithoutRail(_ id: Connection, _ code: FabricError.Code) {
             switch policy {
-            case .automatic: events.append(.connected(id))
+            case .automatic: emit(.connected(id))
             case .required: sockets.close(id, TransportFailure(code))
             }
         }
@@ -47,6 +55,7 @@
             rail.state = .absent
             rail.deadline = .never
             rail.pair = nil
+            rail.lane = nil
             connectedWithoutRail(rail.connection, code)
         }
 
@@ -90,9 +99,9 @@
             }
         }
 
-        private mutating func take(_ message: RailMessage, _ rail: Rail) {
+        mutating func take(_ message: RailMessage, _ rail: Rail) {
             switch message {
-            case .offer(let address): offered(address, rail)
+            case .offer(let operations, let messages): offered(operations, messages, rail)
             case .decline(let code): withoutRail(rail, code)
             case .ready:
                 rail.peerIsReady = true
@@ -101,16 +110,21 @@
                 if rail.remote.count < Self.mostRegions { rail.remote.insert(region) }
             case .regionGone(let key): rail.remote.remove(key)
             case .broken: breakDown(rail)
+            case .received(let count):
+                rail.peerReceived = count
+                handOver(rail)
+            case .rest(let bytes): news.append(.packet(Packet(rail: rail, bytes: .rest(bytes))))
             }
         }
 
         /// Parts of the peer's memory that are remembered; what is beyond them goes by sockets.
         private static var mostRegions: Int { 1 << 16 }
 
-        private mutating func offered(_ address: RailAddress, _ rail: Rail) {
+        private mutating func offered(_ operations: RailAddress, _ messages: RailAddress, _ rail: Rail) {
             guard rail.state == .negotiating, !rail.isConnected, let pair = rail.pair else { return }
             do throws(FabricError) {
-                try pair.connect(to: address)
+                try pair.connect(to: operations)
+                try rail.lane?.pair?.connect(to: messages)
             } catch {
                 sockets.sendControl(RailMessage.decline(error.code).encoded(), on: rail.connection)
                 return withoutRail(rail, error.code)
@@ -129,21 +143,27 @@
             guard rail.state == .negotiating, rail.isConnected, rail.peerIsReady else { return }
             rail.state = .open
             rail.deadline = .never
-            events.append(.connected(rail.connection))
+            emit(.connected(rail.connection))
+            while let (place, count) = rail.lane?.early.popFirst() {
+                news.append(.packet(Packet(rail: rail, bytes: .place(place, count: count))))
+            }
+            markDirty(rail)
         }
 
         // MARK: Ending
 
         mutating func closed(_ id: Connection, _ failure: TransportFailure) {
-            guard let rail = rails.removeValue(forKey: id) else { return events.append(.closed(id, failure)) }
-            railOfNumber[rail.number] = nil
+            guard let rail = rails[id] else { return emit(.closed(id, failure)) }
+            rails.remove(rail)
             let wasKnown = rail.state != .negotiating
-            // Without its queue pair the device touches no memory any more.
+            // Without its queue pairs the device touches no memory any more.
             rail.pair = nil
+            rail.lane?.window.breakDown()
+            rail.lane?.pair = nil
             for index in operations.indices where operations[index]?.rail === rail {
                 complete(index, failure)
             }
-            if wasKnown || rail.isInitiator { events.append(.closed(id, failure)) }
+            if wasKnown || rail.isInitiator { emit(.closed(id, failure)) }
         }
 
         /// Takes a rail out of use: what it had to do is done otherwise once the device has let go.
@@ -154,14 +174,35 @@
                 sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
                 withoutRail(rail, .rdmaUnavailable)
             case .open:
-                rail.state = .closing
-                rail.deadline = .now + Self.flushTime
-                railsLost += 1
-                sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
+                beginEnd(rail)
                 rail.machine.breakDown(into: &directives)
                 runDirectives(of: rail)
+                endIfEmpty(rail)
             case .closing, .absent: break
             }
+        }
+
+        /// Nothing more is posted; the messages' queue pair gives back its receives.
+        mutating func beginEnd(_ rail: Rail) {
+            rail.state = .closing
+            rail.deadline = .now + Self.flushTime
+            railsLost += 1
+            sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
+            rail.lane?.window.breakDown()
+            rail.lane?.pair?.flush()
+        }
+
+        /// Once both queue pairs have given everything back: the sockets take over.
+        mutating func endIfEmpty(_ rail: Rail) {
+            guard rail.state == .closing, rail.pair == nil, let lane = rail.lane, lane.window.isDrained else { return }
+            lane.pair = nil
+            rail.state = .absent
+            rail.deadline = .now + Self.handOverTime
+            if policy == .required {
+                return sockets.close(rail.connection, TransportFailure(.connectionLost))
+            }
+            sockets.sendControl(RailMessage.received(lane.window.arrived).encoded(), on: rail.connection)
+            handOver(rail)
         }
 
         // MARK: Time
@@ -172,16 +213,21 @@
             guard now >= nextCheck || now >= earliestDeadline else { return }
             nextCheck = now + Self.checkInterval
             for device in devices { device.checkHealth() }
-            for rail in Array(rails.values) {
+            for rail in rails.all {
                 if rail.device?.isLost == true { breakDown(rail) }
                 guard now >= rail.deadline else { continue }
-                if rail.state == .negotiating {
+                switch rail.state {
+                case .negotiating, .absent:
                     sockets.close(rail.connection, TransportFailure(.peerUnresponsive))
                     rail.deadline = .never
-                } else if rail.state == .closing {
+                case .closing:
                     rail.pair = nil
+                    rail.lane?.pair = nil
+                    rail.lane?.window.abandon()
                     rail.machine.abandon(into: &directives)
                     runDirectives(of: rail)
+                    endIfEmpty(rail)
+                case .open: break
                 }
             }
             checkDeadlines(now)

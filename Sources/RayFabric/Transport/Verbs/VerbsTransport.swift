@@ -1,4 +1,4 @@
-// The RDMA transport: sockets for messages, liveness and proof of the key, queue pairs for payload.
+// The RDMA transport: sockets for liveness and proof of the key, queue pairs for messages and payload.
 
 #if Verbs
     internal import CLinux
@@ -23,11 +23,12 @@
 
     /// RDMA between nodes.
     ///
-    /// A connection begins as one of the uring transport, which authenticates the peer, carries messages
-    /// and notices its death. Both ends then make a reliable queue pair on the device that has the
-    /// connection's address, and tell each other of their registered memory. One-sided reads and writes
-    /// are the device's from then on: no copy by a CPU, no work for the peer. Writes with a notification,
-    /// and memory that no device knows, go by sockets.
+    /// A connection begins as one of the uring transport, which authenticates the peer and notices its
+    /// death. Both ends then make reliable queue pairs on the device that has the connection's address,
+    /// and tell each other of their registered memory. Messages go by one queue pair from then on, copied
+    /// once into registered memory at the sender and read in place by the receiver; one-sided reads and
+    /// writes by the other: no copy by a CPU, no work for the peer. Writes with a notification, and memory
+    /// that no device knows, go by sockets.
     ///
     /// Threads: as `UringTransport`.
     @safe
@@ -36,9 +37,7 @@
         let policy: RDMAPolicy
         let provider: VerbsProvider
         var devices: [VerbsDevice] = []
-        var rails: [Connection: Rail] = [:]
-        var railOfNumber: [UInt16: Rail] = [:]
-        var lastRail: UInt16 = 0
+        var rails = RailTable()
         /// Own memory by device, in the order of `devices`.
         var memory: [RailMemory<LocalPart>] = []
         /// All that was registered, for devices that are opened later.
@@ -47,12 +46,24 @@
         var freeOperations: [Int] = []
         var earliestDeadline = Timestamp.never
         var nextCheck = Timestamp.zero
-        var events = FIFO<TransportEvent>()
+        var news = FIFO<News>()
+        /// The packet whose frames are being given out, and how far.
+        var current: Packet?
+        var cursor = 0
+        /// Where the message of the last event is.
+        var place = MessagePlace.sockets
+        /// A message that came in several packets.
+        var assembled: [UInt8] = []
+        /// Rails whose lanes have something to post.
+        var dirty: [Rail] = []
         var completions = [ibv_wc](repeating: ibv_wc(), count: 32)
         var directives: [RailDirective] = []
         var railOperations: UInt64 = 0
         var railsLost: UInt64 = 0
-        var railBytes: (read: UInt64, written: UInt64) = (0, 0)
+        private var pollsWithoutSockets = 0
+        var pollsSincePacket = 32
+        /// What went by RDMA.
+        var carried = TransportStatistics()
         let spin: Duration
 
         /// - Throws: what the uring transport throws; with `required` also `rdmaUnavailable` when this
@@ -101,15 +112,31 @@
         public func peer(of connection: Connection) -> NodeID? { sockets.peer(of: connection) }
 
         public var message: RawSpan {
-            @_lifetime(borrow self) get { sockets.message }
+            @_lifetime(borrow self) get {
+                switch place {
+                case .sockets: return sockets.message
+                case .assembled(let range): return unsafe assembled.span.bytes.extracting(range)
+                case .packet(let range):
+                    guard case .place(let index, let count)? = current?.bytes, let lane = current?.rail.lane else {
+                        return RawSpan()
+                    }
+                    let packet = unsafe lane.buffers.packet(index, count: count)
+                    // SAFETY: the place is posted again when the packet is done with, in the next call of
+                    // `poll`; until then `current` keeps the buffers.
+                    let span = unsafe RawSpan(_unsafeBytes: packet).extracting(range)
+                    return unsafe _overrideLifetime(span, borrowing: self)
+                }
+            }
         }
 
         public var statistics: TransportStatistics {
             var result = sockets.statistics
             result.railOperations = railOperations
             result.railsLost = railsLost
-            result.bytesReceived += railBytes.read
-            result.bytesSent += railBytes.written
+            result.bytesReceived += carried.bytesReceived
+            result.bytesSent += carried.bytesSent
+            result.messagesReceived += carried.messagesReceived
+            result.messagesSent += carried.messagesSent
             return result
         }
 
@@ -123,56 +150,72 @@
             try sockets.connect(to: address, deadline: deadline)
         }
 
-        public mutating func send(_ message: RawSpan, on id: Connection) throws(FabricError) -> Bool {
-            try checkNotFinishing(id)
-            return try sockets.send(message, on: id)
-        }
-
-        /// Queued operations are done first, as messages are sent first.
-        public mutating func finish(_ id: Connection) {
-            if let rail = rails[id], rail.operations > 0 {
-                rail.isFinishing = true
-            } else {
-                sockets.finish(id)
-            }
-        }
-
-        public mutating func close(_ id: Connection) { sockets.close(id) }
-
-        func checkNotFinishing(_ id: Connection) throws(FabricError) {
-            if rails[id]?.isFinishing == true { throw FabricError(.closed, "connection \(id.index)") }
+        public mutating func close(_ id: Connection) {
+            rails[id]?.isClosed = true
+            sockets.close(id)
         }
 
         // MARK: Progress
 
         public mutating func poll() -> TransportEvent? {
-            if let event = events.popFirst() { return event }
+            if let event = nextEvent() { return event }
+            postMessages()
             takeCompletions()
-            while events.isEmpty {
+            if news.isEmpty, isTimeForSockets() {
+                pollSockets()
+                checkTime()
+            }
+            let event = nextEvent()
+            postMessages()
+            return event
+        }
+
+        /// While messages keep coming by RDMA, sockets are looked at every 32nd time, unless there is
+        /// something to send.
+        private mutating func isTimeForSockets() -> Bool {
+            pollsWithoutSockets += 1
+            pollsSincePacket += 1
+            guard pollsWithoutSockets >= 32 || pollsSincePacket >= 32 || sockets.hasOutput else { return false }
+            pollsWithoutSockets = 0
+            return true
+        }
+
+        private mutating func pollSockets() {
+            while news.isEmpty {
                 let event = sockets.poll()
                 takeControls()
-                guard let event else { break }
+                guard let event else { return }
                 pass(event)
             }
-            checkTime()
-            return events.popFirst()
+        }
+
+        /// The next event of what is known, without looking for more.
+        private mutating func nextEvent() -> TransportEvent? {
+            if let event = nextMessage() { return event }
+            while let first = news.popFirst() {
+                switch first {
+                case .event(let event):
+                    if case .message = event { place = .sockets }
+                    return event
+                case .packet(let packet):
+                    current = packet
+                    cursor = 0
+                    if let event = nextMessage() { return event }
+                }
+            }
+            return nil
         }
 
         public mutating func wait(until deadline: Timestamp) {
-            guard events.isEmpty else { return }
-            let busy = devices.filter { device in rails.values.contains { $0.device === device && $0.operations > 0 } }
+            guard news.isEmpty, current == nil else { return }
+            postMessages()
+            let busy = devices.filter { device in rails.all.contains { $0.device === device && $0.hasWork } }
             guard !busy.isEmpty else { return sockets.wait(until: min(deadline, nextTime)) }
             let spinEnd = Timestamp.now + spin
             repeat {
                 takeCompletions()
-                if !events.isEmpty { return }
-                if let event = sockets.poll() {
-                    takeControls()
-                    pass(event)
-                    return
-                }
-                takeControls()
-                if !events.isEmpty { return }
+                if news.isEmpty, isTimeForSockets() { pollSockets() }
+                if !news.isEmpty { return }
             } while Timestamp.now < min(spinEnd, deadline)
             for device in busy {
                 device.arm()
@@ -180,12 +223,12 @@
             }
             // What came before the device was armed makes no event.
             takeCompletions()
-            if events.isEmpty { sockets.wait(until: min(deadline, nextTime)) }
+            if news.isEmpty { sockets.wait(until: min(deadline, nextTime)) }
         }
 
         /// When something is due without an event.
         private var nextTime: Timestamp {
-            let negotiation = rails.values.map(\.deadline).min() ?? .never
+            let negotiation = rails.all.map(\.deadline).min() ?? .never
             return min(negotiation, earliestDeadline)
         }
 
@@ -196,9 +239,11 @@
             case .closed(let id, let failure): closed(id, failure)
             case .writable(let id):
                 rails[id]?.owesWritable = false
-                events.append(event)
-            case .message, .completed, .notified, .finished: events.append(event)
+                emit(event)
+            case .message, .completed, .notified, .finished: emit(event)
             }
         }
+
+        mutating func emit(_ event: TransportEvent) { news.append(.event(event)) }
     }
 #endif

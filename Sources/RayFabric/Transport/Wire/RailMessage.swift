@@ -23,6 +23,29 @@ package struct RailAddress: Hashable, Sendable {
     }
 
     package func hash(into hasher: inout Hasher) { hasher.combine(queuePair) }
+
+    func write(to writer: inout WireWriter) {
+        writer.integer(gid.high)
+        writer.integer(gid.low)
+        writer.integer(lid)
+        writer.integer(queuePair)
+        writer.integer(packetNumber)
+        writer.integer(transmissionUnit)
+        writer.integer(readsServed)
+    }
+}
+
+extension RailAddress {
+    /// - Throws: `malformed` for numbers that no queue pair has.
+    init(from reader: inout WireReader) throws(WireError) {
+        self.init(
+            gid: (high: try reader.uint64(), low: try reader.uint64()), lid: try reader.uint16(),
+            queuePair: try reader.uint32(), packetNumber: try reader.uint32(),
+            transmissionUnit: try reader.uint8(), readsServed: try reader.uint8())
+        guard (1...5).contains(transmissionUnit), queuePair < 1 << 24, packetNumber < 1 << 24 else {
+            throw .malformed
+        }
+    }
 }
 
 /// Memory of a region that a peer may reach by RDMA: `length` bytes from `offset` of the region on.
@@ -49,18 +72,25 @@ extension RailRegion: Hashable {
 }
 
 /// A message between rails. Both ends send `offer` or `decline` when the connection is made, and
-/// `ready` once their queue pair can answer; then regions as they come and go.
+/// `ready` once their queue pairs can answer; then regions as they come and go. After a failure each
+/// says what it has `received` of the other's stream and gets the rest in pieces.
 package enum RailMessage: Hashable, Sendable {
-    case offer(RailAddress)
-    /// No queue pair here; the code says why.
+    case offer(operations: RailAddress, messages: RailAddress)
+    /// No queue pairs here; the code says why.
     case decline(FabricError.Code)
     case ready
     case region(RailRegion)
     case regionGone(RegionKey)
-    /// The sender's queue pair is of no more use.
+    /// The sender's queue pairs are of no more use.
     case broken
+    /// So many bytes of the stream have arrived; nothing more can.
+    case received(UInt64)
+    /// Bytes of the stream that had not arrived.
+    case rest([UInt8])
 
-    package static let maximumBytes = 64
+    package static let maximumBytes = 4 << 10
+    /// Most bytes of a `rest`.
+    package static let restBytes = maximumBytes - 1
 
     package func encoded() -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: Self.maximumBytes)
@@ -77,15 +107,10 @@ package enum RailMessage: Hashable, Sendable {
 
     private func write(to writer: inout WireWriter) {
         switch self {
-        case .offer(let address):
+        case .offer(let operations, let messages):
             writer.integer(UInt8(1))
-            writer.integer(address.gid.high)
-            writer.integer(address.gid.low)
-            writer.integer(address.lid)
-            writer.integer(address.queuePair)
-            writer.integer(address.packetNumber)
-            writer.integer(address.transmissionUnit)
-            writer.integer(address.readsServed)
+            operations.write(to: &writer)
+            messages.write(to: &writer)
         case .decline(let code):
             writer.integer(UInt8(2))
             writer.integer(code.rawValue)
@@ -102,6 +127,12 @@ package enum RailMessage: Hashable, Sendable {
             writer.integer(UInt8(5))
             writer.integer(key.rawValue)
         case .broken: writer.integer(UInt8(6))
+        case .received(let count):
+            writer.integer(UInt8(7))
+            writer.integer(count)
+        case .rest(let bytes):
+            writer.integer(UInt8(8))
+            writer.raw(unsafe bytes.span.bytes)
         }
     }
 
@@ -110,15 +141,7 @@ package enum RailMessage: Hashable, Sendable {
         var reader = WireReader(bytes)
         switch try reader.uint8() {
         case 1:
-            let gid = (high: try reader.uint64(), low: try reader.uint64())
-            let address = RailAddress(
-                gid: gid, lid: try reader.uint16(), queuePair: try reader.uint32(),
-                packetNumber: try reader.uint32(), transmissionUnit: try reader.uint8(),
-                readsServed: try reader.uint8())
-            guard (1...5).contains(address.transmissionUnit), address.queuePair < 1 << 24,
-                address.packetNumber < 1 << 24
-            else { throw .malformed }
-            self = .offer(address)
+            self = .offer(operations: try RailAddress(from: &reader), messages: try RailAddress(from: &reader))
         case 2: self = .decline(FabricError.Code(rawValue: try reader.uint16()))
         case 3: self = .ready
         case 4:
@@ -132,6 +155,11 @@ package enum RailMessage: Hashable, Sendable {
             self = .region(region)
         case 5: self = .regionGone(RegionKey(rawValue: try reader.uint64()))
         case 6: self = .broken
+        case 7: self = .received(try reader.uint64())
+        case 8:
+            let bytes = try reader.take(bytes.byteCount - 1)
+            // SAFETY: any bytes are valid UInt8 values.
+            self = .rest(unsafe bytes.withUnsafeBytes { unsafe Array($0) })
         default: throw .malformed
         }
         try reader.finish()
