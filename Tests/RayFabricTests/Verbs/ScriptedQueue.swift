@@ -30,6 +30,14 @@
             signal.raise()
         }
 
+        /// A queue goes, and with it what nobody has read of it.
+        func leave(_ queue: ScriptedQueue) {
+            users -= 1
+            let unread = events.count { $0 === queue }
+            events.removeAll { $0 === queue }
+            for _ in 0..<unread { _ = ScriptedSignal.take(signal.descriptor) }
+        }
+
         func takeEvent() -> ScriptedQueue {
             let queue = events.removeFirst()
             queue.unacknowledged += 1
@@ -82,7 +90,7 @@
         /// Lets go of what it holds, and the channel of it.
         func end() {
             entries = []
-            channel?.users -= 1
+            channel?.leave(self)
         }
 
         func append(_ completion: ibv_wc, of pair: ScriptedQueuePair, request: Int?) {
