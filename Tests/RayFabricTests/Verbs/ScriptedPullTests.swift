@@ -47,8 +47,8 @@
                     let wire = try #require(try fabric.transferStatistics()).wire
                     // One read for each MiB, and one for the three bytes of metadata behind a whole one.
                     #expect(wire.railOperations == 1 + 2 + 4 && wire.railsLost == 0)
-                    fabric.close()
                 }
+                for fabric in [near, far] { fabric.close() }
             }
             devices.expectClean()
         }
