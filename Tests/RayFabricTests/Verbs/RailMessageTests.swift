@@ -14,7 +14,7 @@ import Testing
     @Test func whatIsWrittenIsRead() throws {
         let messages: [RailMessage] = [
             .offer(operations: Self.address, messages: Self.address), .decline(.rdmaUnavailable), .ready,
-            .region(Self.region), .regionGone(RegionKey(rawValue: 12)), .broken, .received(13),
+            .region(Self.region), .regionGone(RegionKey(rawValue: 12)), .broken, .received(13), .notification(14),
         ]
         for message in messages {
             let bytes = message.encoded()

@@ -38,8 +38,15 @@
             }
             #expect(pair.left.completions.allSatisfy { $0.failure == nil })
             #expect(mine.differences(1, 0..<(4 << 20), sourceOffset: 0) == 0)
+            #expect(
+                try pair.left.write(
+                    LocationOf(local, 0), to: LocationOf(remote, 0), 1 << 20, notification: 9, on: pair.fromLeft,
+                    token: 5))
+            try fixture.drive(&pair.left, &pair.right, "a write", within: .seconds(20)) { left, right in
+                left.completions.count == 5 && right.notifications.count == 1
+            }
             let statistics = pair.left.endpoint.statistics
-            #expect(statistics.railOperations == 4 && statistics.railsLost == 0)
+            #expect(statistics.railOperations == 5 && statistics.railsLost == 0)
         }
 
         private func fixture() throws -> TransportFixture<VerbsTransport> {

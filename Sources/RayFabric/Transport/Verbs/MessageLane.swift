@@ -57,6 +57,9 @@
             return true
         }
 
+        /// The peer does not take out what it is sent: nothing more that it has to be told of is begun.
+        var hasLongBacklog: Bool { backlog.count >= 1024 }
+
         /// Appends what was put off, as far as there is room.
         func appendBacklog() {
             while let bytes = backlog.popFirst() {

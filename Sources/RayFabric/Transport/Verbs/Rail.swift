@@ -19,8 +19,10 @@
         /// How far the user's end of sending has got.
         enum Finish {
             case none
-            /// The sockets are told once the last operation has ended and the last message is taken out.
+            /// For the last operation to end.
             case waiting
+            /// For the peer to take out the last message; then the sockets are told.
+            case ending
             case done
         }
 
@@ -73,6 +75,8 @@
         var local: RegionLocation
         var remote: RegionLocation
         var length: Int
+        /// The peer is told this when a write is in place.
+        var notification: UInt64?
         var deadline: Timestamp
         var slices: [RailSlice]
     }

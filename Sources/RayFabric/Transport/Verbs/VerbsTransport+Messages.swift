@@ -88,18 +88,20 @@
         public mutating func finish(_ id: Connection) {
             guard let rail = rails[id], rail.finish == .none else { return sockets.finish(id) }
             rail.finish = .waiting
-            if let lane = rail.outgoing {
-                lane.appendBacklog()
-                guard lane.append(.finish, RawSpan()) else { preconditionFailure("no room for the end") }
-                markDirty(rail)
-            }
             finishIfDone(rail)
         }
 
         mutating func finishIfDone(_ rail: Rail) {
-            guard rail.finish == .waiting, rail.operations == 0, rail.lane?.window.isAcknowledged != false else {
-                return
+            if rail.finish == .waiting, rail.operations == 0 {
+                if let lane = rail.outgoing {
+                    lane.appendBacklog()
+                    guard lane.backlog.isEmpty else { return }
+                    guard lane.append(.finish, RawSpan()) else { preconditionFailure("no room for the end") }
+                    markDirty(rail)
+                }
+                rail.finish = .ending
             }
+            guard rail.finish == .ending, rail.lane?.window.isAcknowledged != false else { return }
             rail.finish = .done
             sockets.finish(rail.connection)
         }
@@ -134,6 +136,11 @@
         private mutating func wentOn(_ rail: Rail, _ lane: MessageLane) {
             if lane.wantedBytes > 0, lane.wantedBytes <= lane.window.room {
                 lane.wantedBytes = 0
+                emit(.writable(rail.connection))
+            }
+            lane.appendBacklog()
+            if rail.owesWritable, !lane.hasLongBacklog, rail.operations < sockets.configuration.maximumOperations {
+                rail.owesWritable = false
                 emit(.writable(rail.connection))
             }
             markDirty(rail)

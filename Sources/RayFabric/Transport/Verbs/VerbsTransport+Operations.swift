@@ -63,7 +63,7 @@
             _ remote: RegionLocation, into local: RegionLocation, length: Int,
             on id: Connection, token: UInt64, deadline: Timestamp
         ) throws(FabricError) -> Bool {
-            if let isStarted = try start(true, local, remote, length, id, token, deadline) { return isStarted }
+            if let isStarted = try start(true, local, remote, length, nil, id, token, deadline) { return isStarted }
             return try sockets.read(remote, into: local, length: length, on: id, token: token, deadline: deadline)
         }
 
@@ -71,7 +71,7 @@
             _ local: RegionLocation, to remote: RegionLocation, length: Int, notification: UInt64?,
             on id: Connection, token: UInt64, deadline: Timestamp
         ) throws(FabricError) -> Bool {
-            if notification == nil, let isStarted = try start(false, local, remote, length, id, token, deadline) {
+            if let isStarted = try start(false, local, remote, length, notification, id, token, deadline) {
                 return isStarted
             }
             return try sockets.write(
@@ -80,8 +80,8 @@
 
         /// - Returns: nil when the operation is one for the sockets.
         private mutating func start(
-            _ isRead: Bool, _ local: RegionLocation, _ remote: RegionLocation, _ length: Int, _ id: Connection,
-            _ token: UInt64, _ deadline: Timestamp
+            _ isRead: Bool, _ local: RegionLocation, _ remote: RegionLocation, _ length: Int,
+            _ notification: UInt64?, _ id: Connection, _ token: UInt64, _ deadline: Timestamp
         ) throws(FabricError) -> Bool? {
             try checkNotFinishing(id)
             guard let rail = rails[id], rail.state == .open, length > 0,
@@ -94,13 +94,13 @@
                 let slices = cut(local, memory[index], remote, rail.remote, length: UInt64(length), longest: longest),
                 slices.allSatisfy({ $0.remote.access.contains(isRead ? .read : .write) })
             else { return nil }
-            guard rail.operations < sockets.configuration.maximumOperations else {
+            guard rail.operations < sockets.configuration.maximumOperations, rail.lane?.hasLongBacklog == false else {
                 rail.owesWritable = true
                 return false
             }
             let operation = RailOperation(
                 rail: rail, token: token, isRead: isRead, local: local, remote: remote, length: length,
-                deadline: deadline,
+                notification: notification, deadline: deadline,
                 slices: slices.map { slice in
                     RailSlice(
                         local: slice.local.address + slice.localOffset, localKey: slice.local.region.localKey,
@@ -191,6 +191,8 @@
             guard let operation = take(slot) else { return }
             if failure == nil {
                 railOperations += 1
+                // Behind its completion all bytes are in the peer's memory.
+                if let notification = operation.notification { say(.notification(notification), operation.rail) }
                 if operation.isRead {
                     carried.bytesReceived += UInt64(operation.length)
                 } else {
@@ -237,8 +239,8 @@
                         operation.remote, into: operation.local, length: operation.length, on: rail.connection,
                         token: operation.token, deadline: operation.deadline)
                     : try sockets.write(
-                        operation.local, to: operation.remote, length: operation.length, notification: nil,
-                        on: rail.connection, token: operation.token, deadline: operation.deadline)
+                        operation.local, to: operation.remote, length: operation.length,
+                        notification: operation.notification, on: rail.connection, token: operation.token, deadline: operation.deadline)
                 if isStarted { madeRoom(rail) } else { report(operation, TransportFailure(.busy)) }
             } catch {
                 report(operation, TransportFailure(error.code, errno: error.errno))

@@ -113,6 +113,8 @@
             case .received(let count):
                 rail.peerReceived = count
                 handOver(rail)
+            case .notification(let value):
+                if rail.state != .negotiating { emit(.notified(rail.connection, value)) }
             case .rest(let bytes): news.append(.packet(Packet(rail: rail, bytes: .rest(bytes))))
             }
         }

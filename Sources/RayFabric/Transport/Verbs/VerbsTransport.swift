@@ -27,8 +27,8 @@
     /// death. Both ends then make reliable queue pairs on the device that has the connection's address,
     /// and tell each other of their registered memory. Messages go by one queue pair from then on, copied
     /// once into registered memory at the sender and read in place by the receiver; one-sided reads and
-    /// writes by the other: no copy by a CPU, no work for the peer. Writes with a notification, and memory
-    /// that no device knows, go by sockets.
+    /// writes by the other: no copy by a CPU, no work for the peer. A write's notification
+    /// follows it as a message. Memory that no device knows is reached by sockets.
     ///
     /// Threads: as `UringTransport`.
     @safe

@@ -87,6 +87,8 @@ package enum RailMessage: Hashable, Sendable {
     case received(UInt64)
     /// Bytes of the stream that had not arrived.
     case rest([UInt8])
+    /// A write by RDMA is in place.
+    case notification(UInt64)
 
     package static let maximumBytes = 4 << 10
     /// Most bytes of a `rest`.
@@ -133,6 +135,9 @@ package enum RailMessage: Hashable, Sendable {
         case .rest(let bytes):
             writer.integer(UInt8(8))
             writer.raw(unsafe bytes.span.bytes)
+        case .notification(let value):
+            writer.integer(UInt8(9))
+            writer.integer(value)
         }
     }
 
@@ -160,6 +165,7 @@ package enum RailMessage: Hashable, Sendable {
             let bytes = try reader.take(bytes.byteCount - 1)
             // SAFETY: any bytes are valid UInt8 values.
             self = .rest(unsafe bytes.withUnsafeBytes { unsafe Array($0) })
+        case 9: self = .notification(try reader.uint64())
         default: throw .malformed
         }
         try reader.finish()
