@@ -125,6 +125,9 @@
         /// Readable after the next completion once `arm` was called.
         var eventDescriptor: Int32 { unsafe channel.pointee.fd }
 
+        /// Readable when the device has something to say of itself.
+        var healthDescriptor: Int32 { unsafe context.pointee.async_fd }
+
         /// Asks for an event with the next completion. Look at the queue once more afterwards.
         func arm() {
             takeEvents()
@@ -143,7 +146,9 @@
         }
 
         /// Reads what the device says of itself, without waiting.
-        func checkHealth() {
+        /// - Returns: the numbers of queue pairs that have failed.
+        func checkHealth() -> [UInt32] {
+            var failed: [UInt32] = []
             var event = unsafe ibv_async_event()
             while unsafe verbs.get_async_event(context, &event) == 0 {
                 switch unsafe event.event_type {
@@ -151,10 +156,14 @@
                 case IBV_EVENT_PORT_ERR: if unsafe event.element.port_num == Int32(port.number) { isLost = true }
                 // Other addresses of the port come and go.
                 case IBV_EVENT_GID_CHANGE: if !hasIdentifier { isLost = true }
+                case IBV_EVENT_QP_FATAL, IBV_EVENT_QP_REQ_ERR, IBV_EVENT_QP_ACCESS_ERR:
+                    // SAFETY: a queue pair is destroyed only after its events were acknowledged.
+                    if let pair = unsafe event.element.qp { failed.append(unsafe pair.pointee.qp_num) }
                 default: break
                 }
                 unsafe verbs.ack_async_event(&event)
             }
+            return failed
         }
     }
 

@@ -94,10 +94,12 @@
             }
         }
 
+        var number: UInt32 { unsafe pair.pointee.qp_num }
+
         /// What the peer has to know to connect to it.
         var address: RailAddress {
             RailAddress(
-                gid: device.globalIdentifier, lid: device.portAttributes.lid, queuePair: unsafe pair.pointee.qp_num,
+                gid: device.globalIdentifier, lid: device.portAttributes.lid, queuePair: number,
                 packetNumber: packetNumber, transmissionUnit: UInt8(device.portAttributes.active_mtu.rawValue),
                 readsServed: UInt8(clamping: min(device.attributes.max_qp_rd_atom, 16)))
         }

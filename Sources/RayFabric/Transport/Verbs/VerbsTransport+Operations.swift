@@ -240,7 +240,8 @@
                         token: operation.token, deadline: operation.deadline)
                     : try sockets.write(
                         operation.local, to: operation.remote, length: operation.length,
-                        notification: operation.notification, on: rail.connection, token: operation.token, deadline: operation.deadline)
+                        notification: operation.notification, on: rail.connection, token: operation.token,
+                        deadline: operation.deadline)
                 if isStarted { madeRoom(rail) } else { report(operation, TransportFailure(.busy)) }
             } catch {
                 report(operation, TransportFailure(error.code, errno: error.errno))

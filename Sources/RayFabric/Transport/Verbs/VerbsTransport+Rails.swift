@@ -207,6 +207,26 @@
             handOver(rail)
         }
 
+        /// Nothing comes back any more of what was posted.
+        private mutating func abandon(_ rail: Rail) {
+            rail.pair = nil
+            rail.lane?.pair = nil
+            rail.lane?.window.abandon()
+            rail.machine.abandon(into: &directives)
+            runDirectives(of: rail)
+            endIfEmpty(rail)
+        }
+
+        private mutating func checkHealth(of device: VerbsDevice) {
+            let failed = device.checkHealth()
+            guard device.isLost || !failed.isEmpty else { return }
+            for rail in rails.all where rail.device === device {
+                let numbers = [rail.pair?.number, rail.lane?.pair?.number].compactMap(\.self)
+                if device.isLost || numbers.contains(where: failed.contains) { breakDown(rail) }
+                if device.isLost, rail.state == .closing { abandon(rail) }
+            }
+        }
+
         // MARK: Time
 
         mutating func checkTime() {
@@ -214,21 +234,13 @@
             let now = Timestamp.now
             guard now >= nextCheck || now >= earliestDeadline else { return }
             nextCheck = now + Self.checkInterval
-            for device in devices { device.checkHealth() }
-            for rail in rails.all {
-                if rail.device?.isLost == true { breakDown(rail) }
-                guard now >= rail.deadline else { continue }
+            for device in devices { checkHealth(of: device) }
+            for rail in rails.all where now >= rail.deadline {
                 switch rail.state {
                 case .negotiating, .absent:
                     sockets.close(rail.connection, TransportFailure(.peerUnresponsive))
                     rail.deadline = .never
-                case .closing:
-                    rail.pair = nil
-                    rail.lane?.pair = nil
-                    rail.lane?.window.abandon()
-                    rail.machine.abandon(into: &directives)
-                    runDirectives(of: rail)
-                    endIfEmpty(rail)
+                case .closing: abandon(rail)
                 case .open: break
                 }
             }

@@ -60,8 +60,9 @@
         var directives: [RailDirective] = []
         var railOperations: UInt64 = 0
         var railsLost: UInt64 = 0
+        private static var quietPolls: Int { 32 }
         private var pollsWithoutSockets = 0
-        var pollsSincePacket = 32
+        var pollsSincePacket = quietPolls
         /// What went by RDMA.
         var carried = TransportStatistics()
         let spin: Duration
@@ -175,7 +176,8 @@
         private mutating func isTimeForSockets() -> Bool {
             pollsWithoutSockets += 1
             pollsSincePacket += 1
-            guard pollsWithoutSockets >= 32 || pollsSincePacket >= 32 || sockets.hasOutput else { return false }
+            guard pollsWithoutSockets >= Self.quietPolls || pollsSincePacket >= Self.quietPolls || sockets.hasOutput
+            else { return false }
             pollsWithoutSockets = 0
             return true
         }
@@ -215,15 +217,22 @@
             repeat {
                 takeCompletions()
                 if news.isEmpty, isTimeForSockets() { pollSockets() }
+                // Room at the peer may be all that came.
+                postMessages()
                 if !news.isEmpty { return }
             } while Timestamp.now < min(spinEnd, deadline)
             for device in busy {
                 device.arm()
                 sockets.watch(device.eventDescriptor)
+                sockets.watch(device.healthDescriptor)
             }
             // What came before the device was armed makes no event.
             takeCompletions()
-            if news.isEmpty { sockets.wait(until: min(deadline, nextTime)) }
+            postMessages()
+            guard news.isEmpty else { return }
+            sockets.wait(until: min(deadline, nextTime))
+            pollsSincePacket = Self.quietPolls
+            nextCheck = .zero
         }
 
         /// When something is due without an event.
