@@ -220,6 +220,21 @@
             #expect(code { try unsafe VerbsRegion(nothing, .read, on: device) } == .rdmaUnavailable)
         }
 
+        /// A device that is gone is closed while the connection goes on: its removal waits for that.
+        @Test(arguments: [ScriptedFault.ownDevice, .ownDeviceByPoll, .ownPort])
+        func aLostDeviceIsClosed(_ fault: ScriptedFault) throws {
+            let fabric = ScriptedFabric(devices: 2, pace: .late(seed: 1))
+            do {
+                var traffic = try ScriptedTraffic(fabric, .automatic)
+                #expect(fabric.existing.contexts == 2)
+                fault.happen(on: fabric)
+                try traffic.drive("the end of the device") { _ in fabric.existing.contexts == 1 }
+                #expect(try traffic.left.send([1, 2, 3], on: traffic.fromLeft))
+                try traffic.drive("a message") { $0.messagesOfRight == [[1, 2, 3]] }
+            }
+            fabric.expectClean()
+        }
+
         // MARK: Machines without RDMA
 
         @Test func withoutADeviceOnlyAutomaticWorks() throws {

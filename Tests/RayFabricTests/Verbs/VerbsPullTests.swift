@@ -7,43 +7,17 @@
 
     @Suite(.enabled(if: hasRDMADevice, "no RDMA device here: make test-rdma runs these in a guest"))
     struct VerbsPullTests {
-        private func node(_ transport: TransportChoice, address: String) throws -> Fabric {
-            var configuration = FabricConfiguration(capacity: .mebibytes(256))
-            var network = NetworkConfiguration(
-                listen: address, clusterKey: try ClusterKey(Array(repeating: 7, count: 32)))
-            network.transport = transport
-            configuration.network = network
-            return try Fabric(configuration)
-        }
-
-        /// Blocks that begin with their number. Cheap: the guest is emulated.
-        private func bytes(_ count: Int, _ seed: UInt64) -> [UInt8] {
-            var bytes: [UInt8] = []
-            var block = [UInt8](repeating: UInt8(seed), count: 4099)
-            for number in 0...(count / block.count) {
-                block[0] = UInt8(truncatingIfNeeded: number)
-                bytes += block
-            }
-            return Array(bytes[..<count])
-        }
-
-        private func isSame(_ bytes: RawSpan, as content: [UInt8]) -> Bool {
-            bytes.byteCount == content.count
-                && stride(from: 0, to: content.count, by: 4099).allSatisfy { bytes.byte(at: $0) == content[$0] }
-                && bytes.byte(at: content.count - 1) == content[content.count - 1]
-        }
-
         @Test func largeObjectsGoByRDMA() throws {
             let address = try RDMAPort.host() + ":0"
-            let near = try node(.verbs, address: address)
-            let far = try node(.verbs, address: address)
+            let near = try rdmaNode(.verbs, address: address)
+            let far = try rdmaNode(.verbs, address: address)
             try near.connect(to: #require(far.address).description)
             for (number, size) in [200_000, 1 << 20, (9 << 20) + 5].enumerated() {
                 for (asker, owner) in [(near, far), (far, near)] {
-                    let content = bytes(size, UInt64(number))
+                    let content = numberedBlocks(size, UInt64(number))
                     let id = try owner.put(content, metadata: [1, 2, 3])
                     let object = try asker.get(id, within: .seconds(30))
-                    let isRight = object.withBytes { isSame($0, as: content) }
+                    let isRight = object.withBytes { isNumbered($0, as: content) }
                     #expect(isRight)
                 }
             }
@@ -57,19 +31,45 @@
         /// A peer without RDMA is reached by sockets only where that is allowed.
         @Test func thePolicyDecides() throws {
             let address = try RDMAPort.host() + ":0"
-            let plain = try node(.uring, address: address)
-            let id = try plain.put(bytes(300_000, 9))
-            let forced = try node(.verbs, address: address)
+            let plain = try rdmaNode(.uring, address: address)
+            let id = try plain.put(numberedBlocks(300_000, 9))
+            let forced = try rdmaNode(.verbs, address: address)
             do {
                 try forced.connect(to: #require(plain.address).description)
                 Issue.record("connected without RDMA")
             } catch let error as FabricError {
                 #expect(error.code == .rdmaUnavailable)
             }
-            let free = try node(.verbsOrUring, address: address)
+            let free = try rdmaNode(.verbsOrUring, address: address)
             try free.connect(to: #require(plain.address).description)
             #expect(try free.get(id, within: .seconds(30)).size == 300_000)
             #expect(try #require(try free.transferStatistics()).wire.railOperations == 0)
         }
+    }
+
+    func rdmaNode(_ transport: TransportChoice, address: String) throws -> Fabric {
+        var configuration = FabricConfiguration(capacity: .mebibytes(256))
+        var network = NetworkConfiguration(
+            listen: address, clusterKey: try ClusterKey(Array(repeating: 7, count: 32)))
+        network.transport = transport
+        configuration.network = network
+        return try Fabric(configuration)
+    }
+
+    /// Blocks that begin with their number. Cheap: the guest is emulated.
+    func numberedBlocks(_ count: Int, _ seed: UInt64) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var block = [UInt8](repeating: UInt8(seed), count: 4099)
+        for number in 0...(count / block.count) {
+            block[0] = UInt8(truncatingIfNeeded: number)
+            bytes += block
+        }
+        return Array(bytes[..<count])
+    }
+
+    func isNumbered(_ bytes: RawSpan, as content: [UInt8]) -> Bool {
+        bytes.byteCount == content.count
+            && stride(from: 0, to: content.count, by: 4099).allSatisfy { bytes.byte(at: $0) == content[$0] }
+            && bytes.byte(at: content.count - 1) == content[content.count - 1]
     }
 #endif

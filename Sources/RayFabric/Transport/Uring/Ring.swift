@@ -105,6 +105,11 @@ final class Ring {
         queue(tag: tag) { entry in unsafe io_uring_prep_poll_add(entry, descriptor, UInt32(POLLIN)) }
     }
 
+    /// Ends what was queued with the tag `target`.
+    func queueCancel(tag: UInt64, of target: UInt64) {
+        queue(tag: tag) { entry in unsafe io_uring_prep_cancel64(entry, target, 0) }
+    }
+
     /// Hands what is queued to the kernel, and lets it do what it has deferred.
     func submit() {
         enable()

@@ -99,9 +99,7 @@ extension UringTransport {
     /// Asks the kernel to give up a submission; its completion still comes.
     func cancel(_ work: RingWork, of socket: UringSocket) {
         let target = work.tag(slot: socket.slot, header: work == .send ? socket.lane?.outgoing ?? 0 : 0)
-        ring.queue(tag: RingWork.cancel.tag(slot: socket.slot)) { entry in
-            unsafe io_uring_prep_cancel64(entry, target, 0)
-        }
+        ring.queueCancel(tag: RingWork.cancel.tag(slot: socket.slot), of: target)
     }
 
     /// Closes the socket, at once or when the kernel has let go of it.

@@ -146,6 +146,13 @@ public struct UringTransport: ~Copyable, Transport {
         ring.queuePoll(tag: RingWork.watch.tag(slot: Int(descriptor)), descriptor: descriptor)
     }
 
+    /// Before a watched descriptor is closed: what the ring waits for would keep its file open.
+    mutating func unwatch(_ descriptor: Int32) {
+        guard watched.remove(descriptor) != nil else { return }
+        ring.queueCancel(tag: RingWork.cancel.tag(slot: 0), of: RingWork.watch.tag(slot: Int(descriptor)))
+        ring.submit()
+    }
+
     public func peer(of connection: Connection) -> NodeID? {
         guard let found = find(connection), found.isOpen else { return nil }
         return found.peer?.node

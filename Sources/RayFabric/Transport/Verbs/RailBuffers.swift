@@ -25,9 +25,12 @@
             self.region = region
         }
 
+        /// The device forgets the memory; what is in it stays.
+        func unregister() { region = nil }
+
         deinit {
-            // The device forgets the memory before somebody else gets it.
-            region = nil
+            // Before somebody else gets the memory.
+            unregister()
             unsafe memory.deallocate()
         }
 

@@ -125,6 +125,17 @@
         /// Readable after the next completion once `arm` was called.
         var eventDescriptor: Int32 { unsafe channel.pointee.fd }
 
+        /// Drivers that can not take a device from under a process say nothing when it is removed, and wait.
+        /// Its entry is gone by then.
+        private var isBeingRemoved: Bool {
+            guard let device = unsafe context.pointee.device else { return false }
+            // SAFETY: the path ends with a zero within its field; empty where the provider knows none.
+            return unsafe withUnsafeBytes(of: device.pointee.dev_path) { path in
+                guard let start = path.baseAddress, unsafe path[0] != 0 else { return false }
+                return unsafe access(start.assumingMemoryBound(to: CChar.self), F_OK) != 0
+            }
+        }
+
         /// Readable when the device has something to say of itself.
         var healthDescriptor: Int32 { unsafe context.pointee.async_fd }
 
@@ -163,6 +174,7 @@
                 }
                 unsafe verbs.ack_async_event(&event)
             }
+            if isBeingRemoved { isLost = true }
             return failed
         }
     }

@@ -227,14 +227,30 @@
             }
         }
 
+        /// The system waits with the removal of a device until everybody has closed it. What uses the port
+        /// again later opens it anew.
+        private mutating func closeLostDevices() {
+            for index in devices.indices.reversed() where devices[index].isLost {
+                for rail in rails.all where rail.device === devices[index] {
+                    rail.lane?.buffers.unregister()
+                    rail.device = nil
+                }
+                sockets.unwatch(devices[index].eventDescriptor)
+                sockets.unwatch(devices[index].healthDescriptor)
+                devices.remove(at: index)
+                memory.remove(at: index)
+            }
+        }
+
         // MARK: Time
 
         mutating func checkTime() {
-            guard !rails.isEmpty else { return }
+            guard !rails.isEmpty || !devices.isEmpty else { return }
             let now = Timestamp.now
             guard now >= nextCheck || now >= earliestDeadline else { return }
             nextCheck = now + Self.checkInterval
             for device in devices { checkHealth(of: device) }
+            closeLostDevices()
             for rail in rails.all where now >= rail.deadline {
                 switch rail.state {
                 case .negotiating, .absent:

@@ -61,6 +61,8 @@
         var railOperations: UInt64 = 0
         var railsLost: UInt64 = 0
         private static var quietPolls: Int { 32 }
+        /// A device that is to be removed waits at most so long.
+        private static let removalInterval = Duration.seconds(1)
         private var pollsWithoutSockets = 0
         var pollsSincePacket = quietPolls
         /// What went by RDMA.
@@ -238,7 +240,8 @@
         /// When something is due without an event.
         private var nextTime: Timestamp {
             let negotiation = rails.all.map(\.deadline).min() ?? .never
-            return min(negotiation, earliestDeadline)
+            let removal = devices.isEmpty ? .never : nextCheck + Self.removalInterval
+            return min(negotiation, earliestDeadline, removal)
         }
 
         /// Passes an event of the sockets on, unless it is about a connection that the user does not know of.
