@@ -1,4 +1,4 @@
-// Identifiers of nodes, workers and objects: fixed width, ordered bytes, a text form and a parser.
+// Identifiers of nodes, workers, objects and tasks: fixed width, ordered bytes, a text form and a parser.
 //
 // Bytes are big-endian, so byte order, text order and `<` agree.
 
@@ -128,6 +128,39 @@ public struct ObjectID: Hashable, Comparable, Sendable, CustomStringConvertible 
     public init?(_ text: some StringProtocol) {
         guard let fields = HexadecimalFields(text, prefix: "o-", digits: [16, 8, 8, 16]) else { return nil }
         self.init(words: (fields.values[0], fields.values[1] << 32 | fields.values[2], fields.values[3]))
+    }
+}
+
+/// A task: one call of a remote function. It embeds the worker that submitted it, which owns what the task
+/// returns. 24 bytes. Text: `t-<16>.<8>.<8>.<16>`.
+@frozen
+public struct TaskID: Hashable, Comparable, Sendable, CustomStringConvertible {
+    public let owner: WorkerID
+    /// Chosen by the owner, unique among the tasks it ever submitted.
+    public let sequence: UInt64
+
+    /// Length in bytes on the wire.
+    public static let byteCount = 24
+
+    @inlinable
+    public init(owner: WorkerID, sequence: UInt64) {
+        self.owner = owner
+        self.sequence = sequence
+    }
+
+    @inlinable
+    public static func < (left: TaskID, right: TaskID) -> Bool {
+        left.owner != right.owner ? left.owner < right.owner : left.sequence < right.sequence
+    }
+
+    public var description: String {
+        "t" + ObjectID(owner: owner, sequence: sequence).description.dropFirst()
+    }
+
+    /// Parses the text form; nil when it is anything else.
+    public init?(_ text: some StringProtocol) {
+        guard text.hasPrefix("t-"), let object = ObjectID("o" + text.dropFirst()) else { return nil }
+        self.init(owner: object.owner, sequence: object.sequence)
     }
 }
 
