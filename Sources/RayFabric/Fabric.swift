@@ -37,6 +37,7 @@ public final class Fabric: Sendable {
         client = try StoreClient(socket, name: "host", spin: spin)
         var transport = network.settings
         transport.identity = node
+        transport.log = transport.log ?? configuration.store.log
         let setup = TransferService.Setup(
             listen: try network.listen.map { text throws(FabricError) in try Address(parsing: text) },
             transport: transport,

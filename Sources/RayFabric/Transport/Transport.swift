@@ -207,7 +207,17 @@ public struct TransportStatistics: Sendable {
     /// One-sided operations that went by RDMA, and queue pairs that failed while their connection lived.
     public var railOperations: UInt64 = 0
     public var railsLost: UInt64 = 0
+    /// What of it each RDMA port carried, in the order in which they were first used.
+    public var rdmaPorts: [RDMATraffic] = []
     /// Connections refused or cut off: authentication, limits, protocol violations.
     public var rejected: UInt64 = 0
     public init() {}
+}
+
+/// What one RDMA port has carried of the one-sided operations that this end began.
+public struct RDMATraffic: Hashable, Sendable {
+    public var device: String
+    public var port: UInt8
+    public var operations: UInt64 = 0
+    public var bytes: UInt64 = 0
 }

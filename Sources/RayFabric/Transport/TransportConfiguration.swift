@@ -19,6 +19,8 @@ public struct TransportConfiguration: Sendable {
     public var spin: Duration = .microseconds(20)
     /// Bulk lanes (sockets) a peer, 1...16, where the transport has lanes.
     public var lanes: Int = 2
+    /// RDMA ports that one connection spreads its one-sided operations over, 1...16, where the transport has them.
+    public var rdmaPorts: Int = 4
     /// Most connections, accepted and made.
     public var maximumConnections: Int = 4096
     /// Most connections that one peer node may hold.
@@ -29,6 +31,9 @@ public struct TransportConfiguration: Sendable {
     public var sendQueueBytes: Int = 1 << 20
     /// One-sided operations in flight a connection before `read` and `write` return false.
     public var maximumOperations: Int = 256
+    /// Told once of each thing that a person should know although nobody asked: something was lost that others
+    /// took over. Called by the transport's thread; must not block.
+    public var log: (@Sendable (String) -> Void)?
 
     public init(identity: NodeID, clusterKey: ClusterKey? = nil) {
         self.identity = identity

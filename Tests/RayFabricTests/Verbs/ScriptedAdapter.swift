@@ -22,6 +22,8 @@
         static let mostCompletions: Int32 = 65_536
         var contexts: [ScriptedContext] = []
         var isLost = false
+        /// Requests posted to it that have moved.
+        var requestsMoved = 0
         var pollsWhenLost: Int32 = 0
 
         var isUp: Bool { !isLost && port.isActive }

@@ -8,11 +8,16 @@
 
     extension ScriptedFabric {
         /// Transports on this fabric that listen at `host`.
-        func fixture(_ policy: RDMAPolicy, host: String = "127.0.0.1") -> TransportFixture<VerbsTransport> {
+        /// - Parameter ports: how many a connection may use.
+        func fixture(
+            _ policy: RDMAPolicy, host: String = "127.0.0.1", ports: Int = 1
+        ) -> TransportFixture<VerbsTransport> {
             TransportFixture<VerbsTransport>(
                 kind: .verbs,
                 make: { configuration throws(FabricError) in
-                    try VerbsTransport(configuration: configuration, policy: policy, provider: self.provider)
+                    var configuration = configuration
+                    configuration.rdmaPorts = ports
+                    return try VerbsTransport(configuration: configuration, policy: policy, provider: self.provider)
                 },
                 freshAddress: { .tcp(host: host, port: 0) },
                 deadAddress: { .tcp(host: host, port: 9) },
@@ -32,6 +37,13 @@
         @Test(arguments: ConformanceTest.allCases) func late(_ test: ConformanceTest) throws {
             let fabric = ScriptedFabric(pace: .late(seed: 7))
             try test.run(on: fabric.fixture(.required))
+            fabric.expectClean()
+        }
+
+        /// Connections that spread their operations over two devices at each end.
+        @Test(arguments: ConformanceTest.allCases) func twoPaths(_ test: ConformanceTest) throws {
+            let fabric = ScriptedFabric(devices: 2, pace: .late(seed: 8))
+            try test.run(on: fabric.fixture(.required, host: "127.0.0.2", ports: 2))
             fabric.expectClean()
         }
 

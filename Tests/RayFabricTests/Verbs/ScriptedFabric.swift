@@ -97,6 +97,8 @@
         var notReady: Int { locked { receiversNotReady } }
         /// Requests whose bytes have moved, or that were failed by the script.
         var requests: Int { locked { requestsDone } }
+        /// Requests whose bytes have moved, by the device that they were posted to.
+        var requestsByDevice: [Int] { locked { devices.map(\.requestsMoved) } }
         /// Requests that are posted and have not come back.
         var outstanding: Int { locked { pairs.reduce(0) { $0 + $1.requests.count } } }
 
@@ -131,6 +133,14 @@
         func breakPairs(ofDevice index: Int) {
             locked {
                 for pair in pairs where pair.device === devices[index] { fail(pair, IBV_WC_RETRY_EXC_ERR) }
+                passAtOnce()
+            }
+        }
+
+        /// Some queue pairs fail, by the order in which they were made.
+        func breakPairs(_ range: Range<Int>) {
+            locked {
+                for pair in pairs[range] { fail(pair, IBV_WC_RETRY_EXC_ERR) }
                 passAtOnce()
             }
         }
@@ -175,8 +185,9 @@
 
         /// Counts a request that is about to move.
         /// - Returns: the status with which the script wants it to fail.
-        func countRequest() -> ibv_wc_status? {
+        func countRequest(of device: ScriptedAdapter) -> ibv_wc_status? {
             requestsDone += 1
+            device.requestsMoved += 1
             return failures.removeValue(forKey: requestsDone)
         }
 

@@ -31,10 +31,10 @@
 
         /// The left transport uses device 0 of the fabric, the right one device 1.
         init(
-            _ fabric: ScriptedFabric, _ policy: RDMAPolicy,
+            _ fabric: ScriptedFabric, _ policy: RDMAPolicy, ports: Int = 1,
             _ adjust: (inout TransportConfiguration) -> Void = { _ in }
         ) throws {
-            let fixture = fabric.fixture(policy, host: "127.0.0.2")
+            let fixture = fabric.fixture(policy, host: "127.0.0.2", ports: ports)
             var pair = try fixture.pair(adjust)
             let mine = (0..<Self.count).map { _ in TestMemoryBox(Self.size) }
             let theirs = TestMemoryBox(Self.count * Self.size)
@@ -108,6 +108,11 @@
                     right?.endpoint.wait(until: .now + .microseconds(50))
                 }
             }
+        }
+
+        /// Sends a message from the right end.
+        mutating func sendToLeft(_ message: [UInt8]) throws -> Bool {
+            try right?.send(message, on: fromRight) ?? false
         }
 
         /// Both ends start nothing more.

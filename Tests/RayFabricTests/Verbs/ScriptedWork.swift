@@ -69,7 +69,7 @@
             let peer = peer(of: pair)
             if let peer, peer.state == IBV_QPS_INIT || peer.state == IBV_QPS_RESET { return false }
             let outcome: Outcome
-            if let status = countRequest() {
+            if let status = countRequest(of: pair.device) {
                 outcome = .failed(status)
             } else if let peer {
                 outcome = perform(request, of: pair, at: peer)

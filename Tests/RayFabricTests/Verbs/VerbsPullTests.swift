@@ -5,7 +5,7 @@
     import RayFabric
     import Testing
 
-    @Suite(.enabled(if: hasRDMADevice, "no RDMA device here: make test-rdma runs these in a guest"))
+    @Suite(.serialized, .enabled(if: hasRDMADevice, "no RDMA device here: make test-rdma runs these in a guest"))
     struct VerbsPullTests {
         @Test func largeObjectsGoByRDMA() throws {
             let address = try RDMAPort.host() + ":0"
@@ -28,6 +28,45 @@
             }
         }
 
+        /// The guest has two devices in networks of their own: each carries a part of many objects.
+        @Test(.enabled(if: RDMAPort.all().count { $0.isActive } > 1, "one RDMA port here"))
+        func bulkIsSpreadOverTheDevices() throws {
+            let address = try RDMAPort.host() + ":0"
+            let near = try rdmaNode(.verbs, address: address)
+            let far = try rdmaNode(.verbs, address: address)
+            try near.connect(to: #require(far.address).description)
+            for number in 0..<4 as Range<UInt64> {
+                let content = numberedBlocks(16 << 20, number)
+                let isRight = try near.get(far.put(content), within: .seconds(60)).withBytes {
+                    isNumbered($0, as: content)
+                }
+                #expect(isRight)
+            }
+            let ports = try #require(try near.transferStatistics()).wire.rdmaPorts
+            #expect(ports.count == 2)
+            #expect(ports.reduce(0) { $0 + $1.bytes } == 4 * 16 << 20)
+            // They are equally fast.
+            #expect(ports.allSatisfy { $0.bytes >= 8 << 20 }, "\(ports)")
+        }
+
+        /// From nothing to half a gigabyte, in both directions.
+        @Test(arguments: [0, 1, 100 << 10, (100 << 10) + 1, 64 << 20, 512 << 20]) func everySize(_ size: Int) throws {
+            let address = try RDMAPort.host() + ":0"
+            let near = try rdmaNode(.verbs, address: address, mebibytes: 768)
+            let far = try rdmaNode(.verbs, address: address, mebibytes: 768)
+            try near.connect(to: #require(far.address).description)
+            let content = numberedBlocks(size, 3)
+            for (asker, owner) in [(near, far), (far, near)] {
+                let id = try owner.put(content)
+                let isRight = try asker.get(id, within: .seconds(120)).withBytes { bytes in
+                    size == 0 ? bytes.byteCount == 0 : isNumbered(bytes, as: content)
+                }
+                #expect(isRight)
+                try owner.delete(id)
+                try asker.delete(id)
+            }
+        }
+
         /// A peer without RDMA is reached by sockets only where that is allowed.
         @Test func thePolicyDecides() throws {
             let address = try RDMAPort.host() + ":0"
@@ -47,8 +86,8 @@
         }
     }
 
-    func rdmaNode(_ transport: TransportChoice, address: String) throws -> Fabric {
-        var configuration = FabricConfiguration(capacity: .mebibytes(256))
+    func rdmaNode(_ transport: TransportChoice, address: String, mebibytes: Int = 256) throws -> Fabric {
+        var configuration = FabricConfiguration(capacity: .mebibytes(mebibytes))
         var network = NetworkConfiguration(
             listen: address, clusterKey: try ClusterKey(Array(repeating: 7, count: 32)))
         network.transport = transport

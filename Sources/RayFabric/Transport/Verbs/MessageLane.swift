@@ -86,7 +86,7 @@
     /// What completions are named by: whose they are and what they end.
     struct CompletionName: Hashable, Sendable {
         enum Kind: UInt64, Sendable {
-            /// The slices of a group; the value is twice its number, plus one if it was asked for.
+            /// The slices of a group; the value is that of `operation(path:group:isSignalled:)`.
             case operation
             /// A packet that was sent; the value is 1 if its completion was asked for.
             case packet
@@ -103,6 +103,20 @@
     }
 
     extension CompletionName {
+        private static let groupBits: UInt64 = 41
+
+        /// The name of the slices of a group on a path.
+        static func operation(rail: UInt16, path: UInt8, group: UInt64, isSignalled: Bool) -> CompletionName {
+            let group = group & (1 << groupBits - 1)
+            return CompletionName(
+                rail: rail, kind: .operation,
+                value: UInt64(path) << (groupBits + 1) | group << 1 | (isSignalled ? 1 : 0))
+        }
+
+        var path: UInt8 { UInt8(truncatingIfNeeded: value >> (Self.groupBits + 1)) }
+        var group: UInt64 { value >> 1 & (1 << Self.groupBits - 1) }
+        var isSignalled: Bool { value & 1 == 1 }
+
         /// nil for a name that nobody gives.
         init?(_ rawValue: UInt64) {
             guard let kind = Kind(rawValue: rawValue >> 46 & 3) else { return nil }

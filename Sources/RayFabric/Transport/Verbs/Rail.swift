@@ -3,8 +3,8 @@
 #if Verbs
     internal import RayCore
 
-    /// The queue pairs of a connection, one for operations and one for messages, with all that belongs to
-    /// them. Two, because messages would wait behind the bytes of operations otherwise.
+    /// The queue pairs of a connection: one for messages, and one for operations on each of its paths. Not one for
+    /// both, because messages would wait behind the bytes of operations.
     final class Rail {
         enum State: Equatable {
             /// The two ends tell each other how to connect; the user does not know of the connection yet.
@@ -12,7 +12,8 @@
             case open
             /// What was posted comes back.
             case closing
-            /// Everything goes by sockets, messages once each end knows what the other has received.
+            /// Messages go by sockets, once each end knows what the other has received, and so do operations unless
+            /// there are paths beside the first.
             case absent
         }
 
@@ -31,21 +32,19 @@
         let number: UInt16
         let isInitiator: Bool
         var state = State.negotiating
-        var device: VerbsDevice?
-        var pair: VerbsQueuePair?
-        var machine = RailMachine(depth: 4)
+        /// In the order of their numbers. Empty without RDMA.
+        var paths: [RailPath] = []
         /// nil when messages go by sockets.
         var lane: MessageLane?
         /// What the peer has received of the lane's stream before it broke.
         var peerReceived: UInt64?
         /// What the peer had not received was sent by sockets, where all that follows goes.
         var hasHandedOver = false
-        /// This end's queue pairs answer the peer's.
-        var isConnected = false
         var peerIsReady = false
         /// The negotiation, or the return of what was posted, ends then.
         var deadline: Timestamp
-        var remote = RailMemory<RailRegion>()
+        /// Memory of the peer that its devices do not take, and why.
+        var refusals: [RegionKey: FabricError.Code] = [:]
         var finish = Finish.none
         /// The user has closed the connection and wants no more messages of it.
         var isClosed = false
@@ -63,13 +62,21 @@
         /// The lane that messages to the peer are put into.
         var outgoing: MessageLane? { hasHandedOver ? nil : lane }
 
-        /// Whether its device may have something to tell.
+        /// The device that carries the messages; nil without, and after its loss.
+        var device: VerbsDevice? { paths.first?.device }
+        /// This end's queue pairs answer the peer's.
+        var isConnected: Bool { paths.first?.isConnected == true }
+        /// Whether the device of the messages may have something to tell.
         var hasWork: Bool { state == .open || state == .closing }
+
+        /// The path of a number that completions or the peer have named.
+        func path(_ number: UInt8) -> RailPath? { number < paths.count ? paths[Int(number)] : nil }
     }
 
     /// A one-sided operation on a rail.
     struct RailOperation {
         var rail: Rail
+        var path: RailPath
         var token: UInt64
         var isRead: Bool
         var local: RegionLocation
@@ -90,9 +97,10 @@
         var access: RemoteAccess
         var region: VerbsRegion
 
-        /// What peers are told of it.
-        var announcement: RailMessage {
+        /// What a peer is told of it on a path by the same device.
+        func announcement(path: UInt8) -> RailMessage {
             .region(
+                path: path,
                 RailRegion(
                     key: key, offset: offset, length: length, access: access, address: address,
                     remoteKey: region.remoteKey))

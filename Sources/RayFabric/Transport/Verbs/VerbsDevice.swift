@@ -21,6 +21,8 @@
         private let gid: ibv_gid
         /// Completions that the queue has room for, less what its queue pairs may have posted.
         private(set) var room: Int
+        /// Where the statistics of its transport count what it carries.
+        var trafficIndex = 0
         private var isArmed = false
         /// The device or its port has failed: nothing more comes of it.
         private(set) var isLost = false
@@ -93,6 +95,19 @@
 
         /// Payload of the longest packet, in bytes. IBV_MTU_256 is 1, and each next one is twice as long.
         var packetBytes: Int { 128 << Int(portAttributes.active_mtu.rawValue) }
+
+        /// What the link may carry, in bytes per second, as the port says; 1 GB/s where it says nothing.
+        var nominalSpeed: Double {
+            // Megabits a second of a lane, by the bits of `active_speed`, and lanes by those of `active_width`.
+            let lanes = [1: 1, 2: 4, 4: 8, 8: 12, 16: 2]
+            let speeds = [
+                1: 2_500, 2: 5_000, 4: 10_000, 8: 10_000, 16: 14_000, 32: 25_000, 64: 50_000, 128: 100_000,
+            ]
+            guard let lanes = lanes[Int(portAttributes.active_width)],
+                let speed = speeds[Int(portAttributes.active_speed)]
+            else { return 1e9 }
+            return Double(lanes * speed) * 1e6 / 8
+        }
 
         /// Whether the port still has the GID that queue pairs were connected with.
         private var hasIdentifier: Bool {
@@ -201,7 +216,8 @@
                 if number == ENOMEM {
                     throw FabricError(
                         .lockedMemoryLimit, errno: number,
-                        "register \(memory.count) bytes with \(device.port.device)")
+                        "register \(memory.count) bytes with \(device.port.device), where this process may lock "
+                            + Self.limit)
                 }
                 throw FabricError(.rdmaUnavailable, errno: number, "register memory with \(device.port.device)")
             }
@@ -210,6 +226,15 @@
         }
 
         deinit { unsafe _ = device.verbs.dereg_mr(region) }
+
+        /// RLIMIT_MEMLOCK in words.
+        private static var limit: String {
+            var limit = rlimit()
+            guard unsafe getrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0, limit.rlim_cur < UInt64(Int64.max) else {
+                return "any number of bytes, as far as there is memory"
+            }
+            return "\(limit.rlim_cur) bytes in all"
+        }
 
         var localKey: UInt32 { unsafe region.pointee.lkey }
         var remoteKey: UInt32 { unsafe region.pointee.rkey }

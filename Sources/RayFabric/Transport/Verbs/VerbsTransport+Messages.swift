@@ -79,7 +79,7 @@
                 guard let lane = rail.lane else { continue }
                 lane.isDirty = false
                 guard rail.state == .open, !lane.post(rail: rail.number) else { continue }
-                breakDown(rail)
+                breakDown(rail, because: "its device takes no messages")
             }
             dirty.removeAll(keepingCapacity: true)
         }
@@ -118,16 +118,18 @@
         mutating func packetCame(_ rail: Rail, _ place: Int, _ completion: ibv_wc) {
             guard let lane = rail.lane else { return }
             let count = Int(completion.byte_len)
-            pollsSincePacket = 0
             do throws(WireError) {
                 try lane.window.received(count, taken: UInt32(bigEndian: completion.imm_data))
             } catch {
                 return sockets.close(rail.connection, TransportFailure(.protocolViolation))
             }
+            let packet = Packet(rail: rail, bytes: .place(place, count: count))
             if rail.state == .negotiating {
                 lane.early.append((place, count))
+            } else if current == nil, news.isEmpty {
+                (current, cursor) = (packet, 0)
             } else {
-                news.append(.packet(Packet(rail: rail, bytes: .place(place, count: count))))
+                news.append(.packet(packet))
             }
             wentOn(rail, lane)
         }
@@ -219,7 +221,9 @@
                 return
             }
             markDirty(packet.rail)
-            if !lane.postReceive(index, rail: packet.rail.number) { breakDown(packet.rail) }
+            if !lane.postReceive(index, rail: packet.rail.number) {
+                breakDown(packet.rail, because: "its device takes no receives")
+            }
         }
 
         // MARK: After a failure

@@ -6,7 +6,7 @@
 
     extension VerbsTransport {
         /// The longest slice; devices have limits of their own beside it.
-        private static var longestSlice: UInt64 { 1 << 20 }
+        static var longestSlice: UInt64 { 1 << 20 }
 
         // MARK: Memory
 
@@ -27,10 +27,9 @@
 
         public mutating func deregister(_ key: RegionKey) {
             registered[key] = nil
+            refusals[key] = nil
             for index in memory.indices { memory[index].remove(key) }
-            for rail in rails.all where rail.state == .open {
-                say(.regionGone(key), rail)
-            }
+            for rail in rails.all where rail.isConnected { say(.regionGone(key), rail) }
             sockets.deregister(key)
         }
 
@@ -44,16 +43,33 @@
             guard range.upperBound <= UInt64(bytes.count) else { return }
             let part = unsafe UnsafeMutableRawBufferPointer(
                 rebasing: bytes[Int(range.lowerBound)..<Int(range.upperBound)])
-            guard
-                let region = try? unsafe VerbsRegion(part, access, on: devices[index])
-            else { return }
+            let region: VerbsRegion
+            do throws(FabricError) {
+                region = try unsafe VerbsRegion(part, access, on: devices[index])
+            } catch {
+                return refused(key, access, error, by: devices[index])
+            }
+            // Of a region without memory, as the store's is at first, only parts are taken.
+            refusals[key] = nil
             let local = LocalPart(
                 key: key, offset: range.lowerBound, length: UInt64(range.count),
                 address: UInt64(UInt(bitPattern: part.baseAddress)), access: access, region: region)
             memory[index].insert(local)
             guard !access.isEmpty else { return }
-            for rail in rails.all where rail.device === devices[index] && rail.isConnected {
-                say(local.announcement, rail)
+            for rail in rails.all {
+                for path in rail.paths where path.device === devices[index] && path.isConnected {
+                    say(local.announcement(path: path.number), rail)
+                }
+            }
+        }
+
+        private mutating func refused(
+            _ key: RegionKey, _ access: RemoteAccess, _ error: FabricError, by device: VerbsDevice
+        ) {
+            refusals[key] = error
+            guard !access.isEmpty else { return }
+            for rail in rails.all where rail.device === device && rail.isConnected {
+                say(.refused(key, error.code), rail)
             }
         }
 
@@ -84,73 +100,95 @@
             _ notification: UInt64?, _ id: Connection, _ token: UInt64, _ deadline: Timestamp
         ) throws(FabricError) -> Bool? {
             try checkNotFinishing(id)
-            guard let rail = rails[id], rail.state == .open, length > 0,
-                let index = devices.firstIndex(where: { $0 === rail.device }),
-                unsafe sockets.regions.local(local, length: length) != nil
-            else { return nil }
+            guard let rail = rails[id], length > 0, unsafe sockets.regions.local(local, length: length) != nil else {
+                return nil
+            }
             _ = try sockets.usable(id)
-            let longest = min(Self.longestSlice, UInt64(devices[index].portAttributes.max_msg_sz))
-            guard
-                let slices = cut(local, memory[index], remote, rail.remote, length: UInt64(length), longest: longest),
-                slices.allSatisfy({ $0.remote.access.contains(isRead ? .read : .write) })
-            else { return nil }
-            guard rail.operations < sockets.configuration.maximumOperations, rail.lane?.hasLongBacklog == false else {
+            guard let (path, slices) = choosePath(isRead, rail, local, remote, length) else {
+                if policy == .required, let error = obstacle(local, remote, rail) { throw error }
+                return nil
+            }
+            guard rail.operations < sockets.configuration.maximumOperations, rail.lane?.hasLongBacklog != true else {
                 rail.owesWritable = true
                 return false
             }
-            let operation = RailOperation(
-                rail: rail, token: token, isRead: isRead, local: local, remote: remote, length: length,
-                notification: notification, deadline: deadline,
-                slices: slices.map { slice in
-                    RailSlice(
-                        local: slice.local.address + slice.localOffset, localKey: slice.local.region.localKey,
-                        remote: slice.remote.address + slice.remoteOffset, remoteKey: slice.remote.remoteKey,
-                        length: UInt32(slice.length))
-                })
+            begin(
+                RailOperation(
+                    rail: rail, path: path, token: token, isRead: isRead, local: local, remote: remote, length: length,
+                    notification: notification, deadline: deadline, slices: slices))
+            return true
+        }
+
+        /// Why an operation can not go by RDMA; nil when sockets say better what is wrong with it.
+        private func obstacle(_ local: RegionLocation, _ remote: RegionLocation, _ rail: Rail) -> FabricError? {
+            if let error = refusals[local.key] { return error }
+            if let code = rail.refusals[remote.key] {
+                return FabricError(code, "at the peer: its RDMA device does not take the memory of the object")
+            }
+            return rail.paths.contains { $0.remote.count >= Self.mostRegions }
+                ? FabricError(.rdmaUnavailable, "the peer has more registered memory than is remembered") : nil
+        }
+
+        private mutating func begin(_ operation: RailOperation) {
             let slot = freeOperations.popLast() ?? operations.count
             if slot == operations.count { operations.append(operation) } else { operations[slot] = operation }
-            rail.operations += 1
-            earliestDeadline = min(earliestDeadline, deadline)
-            rail.machine.start(slot, slices: operation.slices.count, into: &directives)
-            runDirectives(of: rail)
-            return true
+            let path = operation.path
+            operation.rail.operations += 1
+            path.speed.started(operation.length, now: .now)
+            earliestDeadline = min(earliestDeadline, operation.deadline)
+            path.machine.start(slot, slices: operation.slices.count, into: &directives)
+            runDirectives(of: path)
         }
 
         // MARK: Directives
 
-        mutating func runDirectives(of rail: Rail) {
+        mutating func runDirectives(of path: RailPath) {
             let work = directives
             directives.removeAll(keepingCapacity: true)
             for directive in work {
                 switch directive {
                 case .post(let slot, let slice, let group, let isSignalled):
                     guard let operation = operations[slot] else { preconditionFailure("a slice of no operation") }
-                    rail.pair?.stage(
+                    path.pair?.stage(
                         operation.slices[slice], isRead: operation.isRead,
-                        name: CompletionName(
-                            rail: rail.number, kind: .operation, value: group << 1 | (isSignalled ? 1 : 0)
+                        name: CompletionName.operation(
+                            rail: path.rail.number, path: path.number, group: group, isSignalled: isSignalled
                         ).rawValue, isSignalled: isSignalled)
-                case .finished(let slot): complete(slot, nil)
-                case .flush: rail.pair?.flush()
+                case .finished(let slot):
+                    if let operation = operations[slot] { count(operation, on: path) }
+                    complete(slot, nil)
+                case .flush: path.pair?.flush()
                 case .retreat(let slot): retreat(slot)
-                case .destroy:
-                    rail.pair = nil
-                    endIfEmpty(rail)
+                case .destroy: leave(path)
                 }
             }
-            if let pair = rail.pair, !pair.post() {
-                // Some slices were not taken and will never come back: the queue pair goes at once.
-                beginEnd(rail)
-                rail.pair = nil
-                rail.machine.abandon(into: &directives)
-                runDirectives(of: rail)
+            if let pair = path.pair, !pair.post() { refused(path) }
+        }
+
+        private mutating func count(_ operation: RailOperation, on path: RailPath) {
+            path.speed.finished(operation.length, now: .now)
+            guard let index = path.device?.trafficIndex else { return }
+            carried.rdmaPorts[index].operations += 1
+            carried.rdmaPorts[index].bytes += UInt64(operation.length)
+        }
+
+        /// Some slices were not taken and will never come back: the queue pair goes at once.
+        private mutating func refused(_ path: RailPath) {
+            let reason = "\(path.device?.port.device ?? "its device") takes no requests"
+            if path.number == 0 {
+                if path.rail.state == .open { beginEnd(path.rail, because: reason) }
+            } else if path.state == .open {
+                lost(path.rail, "a path of RDMA", reason)
+                say(.pathBroken(path.number), path.rail)
             }
+            path.state = .closing
+            abandon(path)
         }
 
         mutating func takeCompletions() {
-            for device in devices {
+            for place in devices.indices {
                 while true {
-                    let count = device.poll(&completions)
+                    let count = devices[place].poll(&completions)
                     for index in 0..<count { handle(completions[index]) }
                     if count < completions.count { break }
                 }
@@ -160,9 +198,10 @@
         private mutating func handle(_ completion: ibv_wc) {
             guard let name = CompletionName(completion.wr_id), let rail = rails[name.rail] else { return }
             let isGood = completion.status == IBV_WC_SUCCESS
-            if !isGood, rail.state == .open { breakDown(rail) }
+            if !isGood { failed(rail, name, completion.status) }
             switch name.kind {
-            case .operation: operationCame(rail, group: name.value >> 1, isSignalled: name.value & 1 == 1, isGood)
+            case .operation:
+                if let path = rail.path(name.path) { operationCame(path, name, isGood) }
             case .packet:
                 if isGood, rail.lane?.pair != nil { packetSent(rail, isSignalled: name.value == 1) }
             case .receive:
@@ -173,16 +212,29 @@
             }
         }
 
-        private mutating func operationCame(_ rail: Rail, group: UInt64, isSignalled: Bool, _ isGood: Bool) {
-            guard rail.pair != nil else { return }
-            if isGood {
-                rail.machine.completed(group: group, into: &directives)
-            } else if isSignalled {
-                rail.machine.failed(group: group, isSignalled: true, into: &directives)
-            } else {
-                rail.machine.flushedUnsignalled(into: &directives)
+        /// What has failed belongs to a path, or to the messages.
+        private mutating func failed(_ rail: Rail, _ name: CompletionName, _ status: ibv_wc_status) {
+            let reason = "a request ended with status \(status.rawValue) of libibverbs"
+            guard name.kind == .operation else { return breakDownIfOpen(rail, reason) }
+            if let path = rail.path(name.path) {
+                if path.number == 0 { breakDownIfOpen(rail, reason) } else { breakDown(path, because: reason) }
             }
-            runDirectives(of: rail)
+        }
+
+        private mutating func breakDownIfOpen(_ rail: Rail, _ reason: String) {
+            if rail.state == .open { breakDown(rail, because: reason) }
+        }
+
+        private mutating func operationCame(_ path: RailPath, _ name: CompletionName, _ isGood: Bool) {
+            guard path.pair != nil else { return }
+            if isGood {
+                path.machine.completed(group: name.group, into: &directives)
+            } else if name.isSignalled {
+                path.machine.failed(group: name.group, isSignalled: true, into: &directives)
+            } else {
+                path.machine.flushedUnsignalled(into: &directives)
+            }
+            runDirectives(of: path)
         }
 
         // MARK: Ending
@@ -224,14 +276,24 @@
             finishIfDone(rail)
         }
 
-        /// Does an operation by sockets that its rail could not do.
+        /// Does an operation by another path, or by sockets, that its path could not do.
         private mutating func retreat(_ slot: Int) {
             guard let operation = take(slot) else { return }
-            if policy == .required || operation.deadline <= .now {
-                let code: FabricError.Code = policy == .required ? .connectionLost : .deadlineExceeded
-                return report(operation, TransportFailure(code))
-            }
+            operation.path.speed.withdrawn(operation.length)
             let rail = operation.rail
+            // The connection ends, with all that is under way.
+            let isEnding = policy == .required && rail.state != .open
+            if isEnding || operation.deadline <= .now {
+                return report(operation, TransportFailure(isEnding ? .connectionLost : .deadlineExceeded))
+            }
+            if let (path, slices) = choosePath(
+                operation.isRead, rail, operation.local, operation.remote, operation.length)
+            {
+                var again = operation
+                (again.path, again.slices) = (path, slices)
+                return begin(again)
+            }
+            guard policy == .automatic else { return report(operation, TransportFailure(.connectionLost)) }
             do throws(FabricError) {
                 let isStarted =
                     operation.isRead
@@ -261,7 +323,7 @@
             for index in operations.indices {
                 guard let operation = operations[index] else { continue }
                 if operation.deadline <= now {
-                    breakDown(operation.rail)
+                    breakDown(operation.path, because: "the device did not finish an operation by its deadline")
                 } else {
                     earliestDeadline = min(earliestDeadline, operation.deadline)
                 }

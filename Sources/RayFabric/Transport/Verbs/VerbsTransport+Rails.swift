@@ -7,12 +7,8 @@
 
     extension VerbsTransport {
         private static let negotiationTime = Duration.seconds(5)
-        /// So long may a device take to give back what was posted.
-        private static let flushTime = Duration.seconds(2)
         /// So long may a peer take to say what it has received.
         private static let handOverTime = Duration.seconds(5)
-        /// Slices that are posted at a time.
-        private static var operationDepth: Int { 128 }
         private static let checkInterval = Duration.milliseconds(50)
 
         // MARK: Beginning
@@ -30,10 +26,8 @@
                 guard let messages = lane.pair?.address, lane.postReceives(rail: rail.number) else {
                     throw FabricError(.rdmaUnavailable, "\(device.port.device) takes no receives")
                 }
-                rail.device = device
-                rail.pair = pair
+                rail.paths = [RailPath(0, of: rail, by: pair)]
                 rail.lane = lane
-                rail.machine = RailMachine(depth: pair.depth)
                 let offer = RailMessage.offer(operations: pair.address, messages: messages)
                 sockets.sendControl(offer.encoded(), on: id)
             } catch {
@@ -54,7 +48,7 @@
             guard rail.state == .negotiating else { return }
             rail.state = .absent
             rail.deadline = .never
-            rail.pair = nil
+            rail.paths = []
             rail.lane = nil
             connectedWithoutRail(rail.connection, code)
         }
@@ -65,19 +59,35 @@
                 throw FabricError(.closed, "connection \(id.index)")
             }
             for port in provider.ports() where port.isActive {
-                guard let identifier = port.identifier(for: address) else { continue }
-                if let open = devices.first(where: {
-                    !$0.isLost && $0.port.device == port.device && $0.identifier.index == identifier.index
-                }) {
-                    return open
-                }
-                let device = try VerbsDevice(port, identifier, of: provider)
-                devices.append(device)
-                memory.append(RailMemory())
-                for (key, registration) in registered { announce(key, registration, on: devices.count - 1) }
-                return device
+                if let identifier = port.identifier(for: address) { return try open(port, identifier) }
             }
             throw FabricError(.rdmaUnavailable, "no active RDMA port has the address of this connection")
+        }
+
+        /// A device, opened once for each identifier, and shown all memory.
+        mutating func open(
+            _ port: RDMAPort, _ identifier: RDMAPort.Identifier
+        ) throws(FabricError) -> VerbsDevice {
+            if let open = devices.first(where: {
+                !$0.isLost && $0.port.device == port.device && $0.port.number == port.number
+                    && $0.identifier.index == identifier.index
+            }) {
+                return open
+            }
+            let device = try VerbsDevice(port, identifier, of: provider)
+            device.trafficIndex = trafficIndex(of: port)
+            devices.append(device)
+            memory.append(RailMemory())
+            for (key, registration) in registered { announce(key, registration, on: devices.count - 1) }
+            return device
+        }
+
+        private mutating func trafficIndex(of port: RDMAPort) -> Int {
+            if let known = carried.rdmaPorts.firstIndex(where: { $0.device == port.device && $0.port == port.number }) {
+                return known
+            }
+            carried.rdmaPorts.append(RDMATraffic(device: port.device, port: port.number))
+            return carried.rdmaPorts.count - 1
         }
 
         private mutating func announce(_ key: RegionKey, _ registration: Registration, on index: Int) {
@@ -106,36 +116,50 @@
             case .ready:
                 rail.peerIsReady = true
                 openIfReady(rail)
-            case .region(let region):
-                if rail.remote.count < Self.mostRegions { rail.remote.insert(region) }
-            case .regionGone(let key): rail.remote.remove(key)
-            case .broken: breakDown(rail)
+            case .region(let path, let region):
+                rail.refusals[region.key] = nil
+                guard let path = rail.path(path), path.remote.count < Self.mostRegions else { return }
+                path.remote.insert(region)
+            case .regionGone(let key):
+                rail.refusals[key] = nil
+                for path in rail.paths { path.remote.remove(key) }
+            case .refused(let key, let code):
+                if rail.refusals.count < Self.mostRegions { rail.refusals[key] = code }
+            case .broken: breakDown(rail, because: "the peer has lost its end")
             case .received(let count):
                 rail.peerReceived = count
                 handOver(rail)
             case .notification(let value):
                 if rail.state != .negotiating { emit(.notified(rail.connection, value)) }
             case .rest(let bytes): news.append(.packet(Packet(rail: rail, bytes: .rest(bytes))))
+            case .ports(let ports): joinPorts(ports, rail)
+            case .path(let number, let port, let address): pathOffered(number, port, address, rail)
+            case .joined(let number, let address): pathJoined(number, address, rail)
+            case .pathReady(let number): pathReady(number, rail)
+            case .pathBroken(let number): pathBroken(number, rail)
             }
         }
 
         /// Parts of the peer's memory that are remembered; what is beyond them goes by sockets.
-        private static var mostRegions: Int { 1 << 16 }
+        static var mostRegions: Int { 1 << 16 }
 
         private mutating func offered(_ operations: RailAddress, _ messages: RailAddress, _ rail: Rail) {
-            guard rail.state == .negotiating, !rail.isConnected, let pair = rail.pair else { return }
+            guard rail.state == .negotiating, let path = rail.paths.first, !path.isConnected else { return }
             do throws(FabricError) {
-                try pair.connect(to: operations)
+                try path.pair?.connect(to: operations)
                 try rail.lane?.pair?.connect(to: messages)
             } catch {
                 sockets.sendControl(RailMessage.decline(error.code).encoded(), on: rail.connection)
                 return withoutRail(rail, error.code)
             }
-            rail.isConnected = true
+            path.isConnected = true
             if let index = devices.firstIndex(where: { $0 === rail.device }) {
                 for part in memory[index].all where !part.access.isEmpty {
-                    sockets.sendControl(part.announcement.encoded(), on: rail.connection)
+                    sockets.sendControl(part.announcement(path: 0).encoded(), on: rail.connection)
                 }
+            }
+            for (key, error) in refusals where registered[key]?.access.isEmpty == false {
+                sockets.sendControl(RailMessage.refused(key, error.code).encoded(), on: rail.connection)
             }
             sockets.sendControl(RailMessage.ready.encoded(), on: rail.connection)
             openIfReady(rail)
@@ -144,8 +168,10 @@
         private mutating func openIfReady(_ rail: Rail) {
             guard rail.state == .negotiating, rail.isConnected, rail.peerIsReady else { return }
             rail.state = .open
+            rail.paths[0].state = .open
             rail.deadline = .never
             emit(.connected(rail.connection))
+            tellPorts(rail)
             while let (place, count) = rail.lane?.early.popFirst() {
                 news.append(.packet(Packet(rail: rail, bytes: .place(place, count: count))))
             }
@@ -159,7 +185,7 @@
             rails.remove(rail)
             let wasKnown = rail.state != .negotiating
             // Without its queue pairs the device touches no memory any more.
-            rail.pair = nil
+            for path in rail.paths { path.pair = nil }
             rail.lane?.window.breakDown()
             rail.lane?.pair = nil
             for index in operations.indices where operations[index]?.rail === rail {
@@ -168,35 +194,49 @@
             if wasKnown || rail.isInitiator { emit(.closed(id, failure)) }
         }
 
-        /// Takes a rail out of use: what it had to do is done otherwise once the device has let go.
-        mutating func breakDown(_ rail: Rail) {
+        /// Takes the messages' queue pair and the first path out of use: what they had to do is done otherwise once
+        /// the device has let go.
+        mutating func breakDown(_ rail: Rail, because reason: String) {
             switch rail.state {
             case .negotiating:
                 // The peer may be waiting for an answer, or may have begun to use its end.
                 sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
                 withoutRail(rail, .rdmaUnavailable)
             case .open:
-                beginEnd(rail)
-                rail.machine.breakDown(into: &directives)
-                runDirectives(of: rail)
+                beginEnd(rail, because: reason)
+                end(rail.paths[0])
                 endIfEmpty(rail)
             case .closing, .absent: break
             }
         }
 
         /// Nothing more is posted; the messages' queue pair gives back its receives.
-        mutating func beginEnd(_ rail: Rail) {
+        mutating func beginEnd(_ rail: Rail, because reason: String) {
             rail.state = .closing
             rail.deadline = .now + Self.flushTime
-            railsLost += 1
+            lost(rail, "RDMA", reason)
             sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
             rail.lane?.window.breakDown()
             rail.lane?.pair?.flush()
         }
 
+        /// Counts what is lost while its connection lives, and tells the user once.
+        mutating func lost(_ rail: Rail, _ what: String, _ reason: String) {
+            railsLost += 1
+            let peer = sockets.peer(of: rail.connection).map { "\($0)" } ?? "connection \(rail.connection.index)"
+            let isLast = !rail.paths.contains { $0.state == .open && $0.number > 0 }
+            let remedy =
+                switch policy {
+                case .automatic: isLast ? "sockets take over" : "other paths and sockets take over"
+                case .required: what == "RDMA" ? "the connection ends" : "other paths take over"
+                }
+            sockets.configuration.log?("\(what) to \(peer) is lost: \(reason); \(remedy)")
+        }
+
         /// Once both queue pairs have given everything back: the sockets take over.
         mutating func endIfEmpty(_ rail: Rail) {
-            guard rail.state == .closing, rail.pair == nil, let lane = rail.lane, lane.window.isDrained else { return }
+            guard rail.state == .closing, rail.paths.first?.pair == nil, let lane = rail.lane, lane.window.isDrained
+            else { return }
             lane.pair = nil
             rail.state = .absent
             rail.deadline = .now + Self.handOverTime
@@ -209,20 +249,26 @@
 
         /// Nothing comes back any more of what was posted.
         private mutating func abandon(_ rail: Rail) {
-            rail.pair = nil
             rail.lane?.pair = nil
             rail.lane?.window.abandon()
-            rail.machine.abandon(into: &directives)
-            runDirectives(of: rail)
+            abandon(rail.paths[0])
             endIfEmpty(rail)
         }
 
         private mutating func checkHealth(of device: VerbsDevice) {
             let failed = device.checkHealth()
             guard device.isLost || !failed.isEmpty else { return }
-            for rail in rails.all where rail.device === device {
-                let numbers = [rail.pair?.number, rail.lane?.pair?.number].compactMap(\.self)
-                if device.isLost || numbers.contains(where: failed.contains) { breakDown(rail) }
+            for rail in rails.all {
+                for path in rail.paths where path.device === device {
+                    let hasFailed = path.pair.map { failed.contains($0.number) } ?? false
+                    if device.isLost { breakDown(path, because: "\(device.port.device) or its port is gone") }
+                    if hasFailed { breakDown(path, because: "a queue pair of \(device.port.device) has failed") }
+                    if device.isLost, path.number > 0, path.state == .closing { abandon(path) }
+                }
+                guard rail.device === device else { continue }
+                if let number = rail.lane?.pair?.number, failed.contains(number) {
+                    breakDown(rail, because: "the messages' queue pair on \(device.port.device) has failed")
+                }
                 if device.isLost, rail.state == .closing { abandon(rail) }
             }
         }
@@ -231,9 +277,9 @@
         /// again later opens it anew.
         private mutating func closeLostDevices() {
             for index in devices.indices.reversed() where devices[index].isLost {
-                for rail in rails.all where rail.device === devices[index] {
-                    rail.lane?.buffers.unregister()
-                    rail.device = nil
+                for rail in rails.all {
+                    if rail.device === devices[index] { rail.lane?.buffers.unregister() }
+                    for path in rail.paths where path.device === devices[index] { path.device = nil }
                 }
                 sockets.unwatch(devices[index].eventDescriptor)
                 sockets.unwatch(devices[index].healthDescriptor)
@@ -251,7 +297,9 @@
             nextCheck = now + Self.checkInterval
             for device in devices { checkHealth(of: device) }
             closeLostDevices()
-            for rail in rails.all where now >= rail.deadline {
+            for rail in rails.all {
+                checkPaths(of: rail, now)
+                guard now >= rail.deadline else { continue }
                 switch rail.state {
                 case .negotiating, .absent:
                     sockets.close(rail.connection, TransportFailure(.peerUnresponsive))

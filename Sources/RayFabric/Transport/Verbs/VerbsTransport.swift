@@ -28,7 +28,9 @@
     /// and tell each other of their registered memory. Messages go by one queue pair from then on, copied
     /// once into registered memory at the sender and read in place by the receiver; one-sided reads and
     /// writes by the other: no copy by a CPU, no work for the peer. A write's notification
-    /// follows it as a message. Memory that no device knows is reached by sockets.
+    /// follows it as a message. Where both nodes have further ports in common networks, each pair of them
+    /// gets a queue pair for operations as well, and an operation takes the one that would end it soonest.
+    /// Memory that no device knows is reached by sockets, unless RDMA is required.
     ///
     /// Threads: as `UringTransport`.
     @safe
@@ -42,6 +44,8 @@
         var memory: [RailMemory<LocalPart>] = []
         /// All that was registered, for devices that are opened later.
         var registered: [RegionKey: Registration] = [:]
+        /// What of it a device did not take, and why.
+        var refusals: [RegionKey: FabricError] = [:]
         var operations: [RailOperation?] = []
         var freeOperations: [Int] = []
         var earliestDeadline = Timestamp.never
@@ -63,8 +67,9 @@
         private static var quietPolls: Int { 32 }
         /// A device that is to be removed waits at most so long.
         private static let removalInterval = Duration.seconds(1)
-        private var pollsWithoutSockets = 0
-        var pollsSincePacket = quietPolls
+        private var pollsWithoutSockets = quietPolls
+        /// The last look at the sockets found something.
+        private var socketsAreBusy = false
         /// What went by RDMA.
         var carried = TransportStatistics()
         let spin: Duration
@@ -136,6 +141,7 @@
             var result = sockets.statistics
             result.railOperations = railOperations
             result.railsLost = railsLost
+            result.rdmaPorts = carried.rdmaPorts
             result.bytesReceived += carried.bytesReceived
             result.bytesSent += carried.bytesSent
             result.messagesReceived += carried.messagesReceived
@@ -164,7 +170,7 @@
             if let event = nextEvent() { return event }
             postMessages()
             takeCompletions()
-            if news.isEmpty, isTimeForSockets() {
+            if !hasNews, isTimeForSockets() {
                 pollSockets()
                 checkTime()
             }
@@ -173,25 +179,27 @@
             return event
         }
 
-        /// While messages keep coming by RDMA, sockets are looked at every 32nd time, unless there is
-        /// something to send.
+        /// Looking at sockets takes a system call or the clock, and would hold up what comes by RDMA: it is done every
+        /// 32nd time, or always while there is something to send or to receive there.
         private mutating func isTimeForSockets() -> Bool {
             pollsWithoutSockets += 1
-            pollsSincePacket += 1
-            guard pollsWithoutSockets >= Self.quietPolls || pollsSincePacket >= Self.quietPolls || sockets.hasOutput
-            else { return false }
+            guard pollsWithoutSockets >= Self.quietPolls || socketsAreBusy || sockets.hasOutput || devices.isEmpty else { return false }
             pollsWithoutSockets = 0
             return true
         }
 
         private mutating func pollSockets() {
-            while news.isEmpty {
+            socketsAreBusy = false
+            while !hasNews {
                 let event = sockets.poll()
                 takeControls()
                 guard let event else { return }
+                socketsAreBusy = true
                 pass(event)
             }
         }
+
+        private var hasNews: Bool { current != nil || !news.isEmpty }
 
         /// The next event of what is known, without looking for more.
         private mutating func nextEvent() -> TransportEvent? {
@@ -211,17 +219,22 @@
         }
 
         public mutating func wait(until deadline: Timestamp) {
-            guard news.isEmpty, current == nil else { return }
+            guard !hasNews else { return }
             postMessages()
-            let busy = devices.filter { device in rails.all.contains { $0.device === device && $0.hasWork } }
+            let busy = devices.filter { device in
+                rails.all.contains { rail in
+                    rail.device === device && rail.hasWork
+                        || rail.paths.contains { $0.device === device && $0.hasWork }
+                }
+            }
             guard !busy.isEmpty else { return sockets.wait(until: min(deadline, nextTime)) }
             let spinEnd = Timestamp.now + spin
             repeat {
                 takeCompletions()
-                if news.isEmpty, isTimeForSockets() { pollSockets() }
+                if !hasNews, isTimeForSockets() { pollSockets() }
                 // Room at the peer may be all that came.
                 postMessages()
-                if !news.isEmpty { return }
+                if hasNews { return }
             } while Timestamp.now < min(spinEnd, deadline)
             for device in busy {
                 device.arm()
@@ -231,15 +244,15 @@
             // What came before the device was armed makes no event.
             takeCompletions()
             postMessages()
-            guard news.isEmpty else { return }
+            guard !hasNews else { return }
             sockets.wait(until: min(deadline, nextTime))
-            pollsSincePacket = Self.quietPolls
+            pollsWithoutSockets = Self.quietPolls
             nextCheck = .zero
         }
 
         /// When something is due without an event.
         private var nextTime: Timestamp {
-            let negotiation = rails.all.map(\.deadline).min() ?? .never
+            let negotiation = rails.all.map { min($0.deadline, $0.paths.map(\.deadline).min() ?? .never) }.min() ?? .never
             let removal = devices.isEmpty ? .never : nextCheck + Self.removalInterval
             return min(negotiation, earliestDeadline, removal)
         }

@@ -35,6 +35,17 @@ package struct RailAddress: Hashable, Sendable {
     }
 }
 
+extension RailPort {
+    func write(to writer: inout WireWriter) {
+        writer.integer(high.byteSwapped)
+        writer.integer(low.byteSwapped)
+    }
+
+    init(from reader: inout WireReader) throws(WireError) {
+        self.init(high: try reader.uint64().byteSwapped, low: try reader.uint64().byteSwapped)
+    }
+}
+
 extension RailAddress {
     /// - Throws: `malformed` for numbers that no queue pair has.
     init(from reader: inout WireReader) throws(WireError) {
@@ -45,6 +56,30 @@ extension RailAddress {
         guard (1...5).contains(transmissionUnit), queuePair < 1 << 24, packetNumber < 1 << 24 else {
             throw .malformed
         }
+    }
+}
+
+/// A port that a path may begin or end at, by its global identifier: 16 bytes in the order of the network.
+package struct RailPort: Hashable, Sendable {
+    package var high: UInt64
+    package var low: UInt64
+
+    package init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    /// - Parameter bytes: 16 of them.
+    package init(_ bytes: [UInt8]) {
+        precondition(bytes.count == 16)
+        high = bytes[..<8].reduce(0) { $0 << 8 | UInt64($1) }
+        low = bytes[8...].reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    /// Whether the first `count` bits are the same.
+    package func shares(_ count: Int, with other: RailPort) -> Bool {
+        func mask(_ count: Int) -> UInt64 { count <= 0 ? 0 : count >= 64 ? .max : ~(.max >> UInt64(count)) }
+        return (high ^ other.high) & mask(count) == 0 && (low ^ other.low) & mask(count - 64) == 0
     }
 }
 
@@ -74,12 +109,16 @@ extension RailRegion: Hashable {
 /// A message between rails. Both ends send `offer` or `decline` when the connection is made, and
 /// `ready` once their queue pairs can answer; then regions as they come and go. After a failure each
 /// says what it has `received` of the other's stream and gets the rest in pieces.
+///
+/// The end that accepted the connection tells of its other `ports`; the other end offers a `path` to each that it
+/// can reach, which is answered by `joined`, and that by `pathReady`; or by `pathBroken`.
 package enum RailMessage: Hashable, Sendable {
     case offer(operations: RailAddress, messages: RailAddress)
     /// No queue pairs here; the code says why.
     case decline(FabricError.Code)
     case ready
-    case region(RailRegion)
+    /// Memory that a path reaches.
+    case region(path: UInt8, RailRegion)
     case regionGone(RegionKey)
     /// The sender's queue pairs are of no more use.
     case broken
@@ -89,7 +128,19 @@ package enum RailMessage: Hashable, Sendable {
     case rest([UInt8])
     /// A write by RDMA is in place.
     case notification(UInt64)
+    case ports([RailPort])
+    /// A queue pair to be joined with one of the peer at a port of its own.
+    case path(UInt8, to: RailPort, RailAddress)
+    case joined(path: UInt8, RailAddress)
+    /// The sender's queue pair of a path can answer, and will be used.
+    case pathReady(UInt8)
+    /// The sender's queue pair of a path is of no more use.
+    case pathBroken(UInt8)
+    /// Memory that the sender's device does not take; the code says why.
+    case refused(RegionKey, FabricError.Code)
 
+    /// Most ports in a message.
+    package static let mostPorts = 64
     package static let maximumBytes = 4 << 10
     /// Most bytes of a `rest`.
     package static let restBytes = maximumBytes - 1
@@ -117,8 +168,9 @@ package enum RailMessage: Hashable, Sendable {
             writer.integer(UInt8(2))
             writer.integer(code.rawValue)
         case .ready: writer.integer(UInt8(3))
-        case .region(let region):
+        case .region(let path, let region):
             writer.integer(UInt8(4))
+            writer.integer(path)
             writer.integer(region.key.rawValue)
             writer.integer(region.offset)
             writer.integer(region.length)
@@ -138,6 +190,29 @@ package enum RailMessage: Hashable, Sendable {
         case .notification(let value):
             writer.integer(UInt8(9))
             writer.integer(value)
+        case .ports(let ports):
+            writer.integer(UInt8(10))
+            writer.integer(UInt8(ports.count))
+            for port in ports { port.write(to: &writer) }
+        case .path(let number, let port, let address):
+            writer.integer(UInt8(11))
+            writer.integer(number)
+            port.write(to: &writer)
+            address.write(to: &writer)
+        case .joined(let number, let address):
+            writer.integer(UInt8(12))
+            writer.integer(number)
+            address.write(to: &writer)
+        case .pathReady(let number):
+            writer.integer(UInt8(13))
+            writer.integer(number)
+        case .pathBroken(let number):
+            writer.integer(UInt8(14))
+            writer.integer(number)
+        case .refused(let key, let code):
+            writer.integer(UInt8(15))
+            writer.integer(key.rawValue)
+            writer.integer(code.rawValue)
         }
     }
 
@@ -150,6 +225,7 @@ package enum RailMessage: Hashable, Sendable {
         case 2: self = .decline(FabricError.Code(rawValue: try reader.uint16()))
         case 3: self = .ready
         case 4:
+            let path = try reader.uint8()
             let region = RailRegion(
                 key: RegionKey(rawValue: try reader.uint64()), offset: try reader.uint64(),
                 length: try reader.uint64(), access: RemoteAccess(rawValue: try reader.uint8()),
@@ -157,7 +233,7 @@ package enum RailMessage: Hashable, Sendable {
             guard region.length > 0, !region.offset.addingReportingOverflow(region.length).overflow,
                 !region.address.addingReportingOverflow(region.length).overflow
             else { throw .malformed }
-            self = .region(region)
+            self = .region(path: path, region)
         case 5: self = .regionGone(RegionKey(rawValue: try reader.uint64()))
         case 6: self = .broken
         case 7: self = .received(try reader.uint64())
@@ -166,6 +242,21 @@ package enum RailMessage: Hashable, Sendable {
             // SAFETY: any bytes are valid UInt8 values.
             self = .rest(unsafe bytes.withUnsafeBytes { unsafe Array($0) })
         case 9: self = .notification(try reader.uint64())
+        case 10:
+            let count = Int(try reader.uint8())
+            guard count <= Self.mostPorts else { throw .malformed }
+            var ports: [RailPort] = []
+            for _ in 0..<count { ports.append(try RailPort(from: &reader)) }
+            self = .ports(ports)
+        case 11:
+            self = .path(
+                try reader.uint8(), to: try RailPort(from: &reader), try RailAddress(from: &reader))
+        case 12: self = .joined(path: try reader.uint8(), try RailAddress(from: &reader))
+        case 13: self = .pathReady(try reader.uint8())
+        case 14: self = .pathBroken(try reader.uint8())
+        case 15:
+            self = .refused(
+                RegionKey(rawValue: try reader.uint64()), FabricError.Code(rawValue: try reader.uint16()))
         default: throw .malformed
         }
         try reader.finish()

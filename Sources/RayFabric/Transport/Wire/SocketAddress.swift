@@ -53,7 +53,7 @@ package struct SocketAddress: Sendable {
     }
 
     /// SAFETY: `name` must point to `length` bytes.
-    private init?(_ name: UnsafePointer<sockaddr>, length: socklen_t) {
+    init?(_ name: UnsafePointer<sockaddr>, length: socklen_t) {
         let family = unsafe Int32(UnsafeRawPointer(name).load(as: UInt16.self))
         guard family == AF_INET || family == AF_INET6, Int(length) <= MemoryLayout<sockaddr_storage>.size else {
             return nil
