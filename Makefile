@@ -32,6 +32,7 @@ test-rdma: ## Build and run the tests that need RDMA, in a guest whose kernel ha
 	@scripts/prerequisites test-rdma
 	swift build --build-tests
 	swift build -c release --product fabricbench
+	swift build -c release --product TwoNodes
 	@Tests/rdma/run
 
 lint: ## Check the format of all Swift files; a warning is an error.

@@ -1,10 +1,11 @@
 // Two nodes: one makes an object and serves it, the other one pulls it. Also the program that the
 // tests on two hosts run.
 //
-//     TwoNodes serve HOST:PORT KEY BYTES          prints the object's identifier, serves until killed
-//     TwoNodes pull HOST:PORT KEY OBJECT SECONDS  pulls it and checks every word
+//     TwoNodes serve HOST:PORT KEY BYTES [TRANSPORT]          prints the object's identifier, serves until killed
+//     TwoNodes pull HOST:PORT KEY OBJECT SECONDS [TRANSPORT]  pulls it and checks every word
 //
-// KEY is the secret of the cluster, at least 16 bytes.
+// KEY is the secret of the cluster, at least 16 bytes. TRANSPORT is uring, verbs or auto (verbs where both nodes
+// have it), uring if left out.
 
 import Glibc
 import RayCore
@@ -15,8 +16,9 @@ import RayFabric
         let arguments = CommandLine.arguments.dropFirst()
         do throws(FabricError) {
             switch (arguments.first, arguments.count) {
-            case ("serve", 4): try await serve(at: argument(2), key: argument(3), size: Int(argument(4)) ?? 0)
-            case ("pull", 5):
+            case ("serve", 4...5):
+                try await serve(at: argument(2), key: argument(3), size: Int(argument(4)) ?? 0)
+            case ("pull", 5...6):
                 try await pull(argument(4), from: argument(2), key: argument(3), seconds: Int(argument(5)) ?? 0)
             default: throw FabricError(.invalidArgument, "usage: TwoNodes serve|pull ..., see its first lines")
             }
@@ -31,7 +33,19 @@ import RayFabric
     static func configuration(listen: String?, key: String) throws(FabricError) -> FabricConfiguration {
         var configuration = FabricConfiguration(capacity: .mebibytes(512))
         configuration.network = NetworkConfiguration(listen: listen, clusterKey: try ClusterKey(Array(key.utf8)))
+        configuration.network?.transport = try transport()
+        configuration.store.log = { print("note: \($0)") }
         return configuration
+    }
+
+    static func transport() throws(FabricError) -> TransportChoice {
+        let last = CommandLine.arguments.count == (argument(1) == "serve" ? 6 : 7) ? CommandLine.arguments.last : "uring"
+        switch last {
+        case "uring": return .uring
+        case "verbs": return .verbs
+        case "auto": return .verbsOrUring
+        default: throw FabricError(.invalidArgument, "\(last ?? "") is no transport")
+        }
     }
 
     static func serve(at address: String, key: String, size: Int) async throws(FabricError) {
