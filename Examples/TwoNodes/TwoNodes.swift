@@ -39,7 +39,8 @@ import RayFabric
     }
 
     static func transport() throws(FabricError) -> TransportChoice {
-        let last = CommandLine.arguments.count == (argument(1) == "serve" ? 6 : 7) ? CommandLine.arguments.last : "uring"
+        let last =
+            CommandLine.arguments.count == (argument(1) == "serve" ? 6 : 7) ? CommandLine.arguments.last : "uring"
         switch last {
         case "uring": return .uring
         case "verbs": return .verbs

@@ -14,7 +14,8 @@ import Testing
     @Test func whatIsWrittenIsRead() throws {
         let messages: [RailMessage] = [
             .offer(operations: Self.address, messages: Self.address), .decline(.rdmaUnavailable), .ready,
-            .region(path: 3, Self.region), .regionGone(RegionKey(rawValue: 12)), .broken, .received(13), .notification(14),
+            .region(path: 3, Self.region), .regionGone(RegionKey(rawValue: 12)), .broken, .received(13),
+            .notification(14),
             .ports([]), .ports((1...3).map { RailPort(high: $0, low: 7) }),
             .path(15, to: RailPort(high: 16, low: 17), Self.address), .joined(path: 18, Self.address), .pathReady(19),
             .pathBroken(20), .refused(RegionKey(rawValue: 21), .lockedMemoryLimit),
@@ -42,7 +43,8 @@ import Testing
         var address = Self.address
         address.transmissionUnit = 6
         for message in [
-            RailMessage.region(path: 0, region), .joined(path: 1, address), .path(1, to: RailPort(high: 0, low: 0), address),
+            RailMessage.region(path: 0, region), .joined(path: 1, address),
+            .path(1, to: RailPort(high: 0, low: 0), address),
             .offer(operations: address, messages: Self.address),
             .offer(operations: Self.address, messages: address),
         ] {

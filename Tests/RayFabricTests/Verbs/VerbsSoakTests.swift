@@ -19,8 +19,10 @@
             try near.connect(to: #require(far.address).description)
             let contents = Self.sizes.enumerated().map { numberedBlocks($1, UInt64($0)) }
             // 50 MB of each store are its own, for good.
-            let ownOfNear = try (0..<16).map { try near.put(contents[$0 % 7]) } + [near.put(contents[7]), near.put(contents[7])]
-            let ownOfFar = try (0..<16).map { try far.put(contents[$0 % 7]) } + [far.put(contents[7]), far.put(contents[7])]
+            let ownOfNear =
+                try (0..<16).map { try near.put(contents[$0 % 7]) } + [near.put(contents[7]), near.put(contents[7])]
+            let ownOfFar =
+                try (0..<16).map { try far.put(contents[$0 % 7]) } + [far.put(contents[7]), far.put(contents[7])]
             let pullers = [(near, ownOfFar, 1), (far, ownOfNear, 2)].flatMap { asker, objects, seed in
                 (0..<2 as Range<UInt64>).map { number in
                     TestThread { Self.pull(objects, contents, at: asker, seed: UInt64(seed) << 8 | number) }

@@ -230,7 +230,9 @@
         /// RLIMIT_MEMLOCK in words.
         private static var limit: String {
             var limit = rlimit()
-            guard unsafe getrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0, limit.rlim_cur < UInt64(Int64.max) else {
+            guard unsafe getrlimit(__rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue), &limit) == 0,
+                limit.rlim_cur < UInt64(Int64.max)
+            else {
                 return "any number of bytes, as far as there is memory"
             }
             return "\(limit.rlim_cur) bytes in all"

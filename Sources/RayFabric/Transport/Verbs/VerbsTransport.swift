@@ -183,7 +183,8 @@
         /// 32nd time, or always while there is something to send or to receive there.
         private mutating func isTimeForSockets() -> Bool {
             pollsWithoutSockets += 1
-            guard pollsWithoutSockets >= Self.quietPolls || socketsAreBusy || sockets.hasOutput || devices.isEmpty else { return false }
+            guard pollsWithoutSockets >= Self.quietPolls || socketsAreBusy || sockets.hasOutput || devices.isEmpty
+            else { return false }
             pollsWithoutSockets = 0
             return true
         }
@@ -252,7 +253,8 @@
 
         /// When something is due without an event.
         private var nextTime: Timestamp {
-            let negotiation = rails.all.map { min($0.deadline, $0.paths.map(\.deadline).min() ?? .never) }.min() ?? .never
+            let negotiation =
+                rails.all.map { min($0.deadline, $0.paths.map(\.deadline).min() ?? .never) }.min() ?? .never
             let removal = devices.isEmpty ? .never : nextCheck + Self.removalInterval
             return min(negotiation, earliestDeadline, removal)
         }
