@@ -29,7 +29,6 @@ let package = Package(
         .default(enabledTraits: ["NIO", "Verbs"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -47,7 +46,6 @@ let package = Package(
             dependencies: [
                 "RayCore", "CLinux", "CLiburing", "CSharedLayout",
                 .target(name: "CVerbs", condition: .when(traits: ["Verbs"])),
-                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
             ],

@@ -144,6 +144,19 @@ public final class Fabric: Sendable {
         try client.get(ids, count: count ?? ids.count, within: limit, pull: ids.contains(where: mayBeElsewhere))
     }
 
+    /// The twin for callers without tasks: returns at once, and calls `end` exactly once, on this thread or on
+    /// one of the fabric's.
+    /// - Returns: what `cancelGet` takes.
+    package func get(
+        _ id: ObjectID, within limit: Duration,
+        then end: @escaping @Sendable (consuming Result<Object, FabricError>) -> Void
+    ) -> UInt32 {
+        client.get(id, within: limit, pull: mayBeElsewhere(id), then: end)
+    }
+
+    /// Ends a get that was started with `cancelled`, unless it has ended.
+    package func cancelGet(_ token: UInt32) { client.cancelWait(token) }
+
     /// Whether an object is in this node's store.
     public func contains(_ id: ObjectID) throws(FabricError) -> Bool { try client.contains(id) }
 

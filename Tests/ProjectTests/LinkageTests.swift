@@ -12,9 +12,9 @@ private func neededLibraries(of file: URL) throws -> [String] {
     }
 }
 
-/// Libraries of Foundation beyond FoundationEssentials, which swift-crypto brings.
+/// Libraries of Foundation.
 private func foundation(in libraries: [String]) -> [String] {
-    libraries.filter { $0.hasPrefix("libFoundation") && $0 != "libFoundationEssentials.so" }
+    libraries.filter { $0.hasPrefix("libFoundation") }
 }
 
 @Suite struct LinkageTests {

@@ -58,13 +58,16 @@ public struct Object: ~Copyable, @unchecked Sendable {
 
     /// Where the payload lies in the arena.
     package var arenaOffset: UInt64 { pin.offset }
+    /// Where the payload lies in memory, and the metadata behind it. Valid as long as the object.
+    package var address: UnsafeRawPointer { unsafe base }
+    package var metadataSize: Int { Int(pin.metadataSize) }
 }
 
 /// Several objects, pinned together: the result of a get of many.
 public struct ObjectBatch: ~Copyable, Sendable {
     private let client: StoreClient
     private let ids: [ObjectID]
-    private let pins: [PinnedEntry?]
+    private var pins: [PinnedEntry?]
 
     init(client: StoreClient, ids: [ObjectID], pins: [PinnedEntry?]) {
         self.client = client
@@ -82,6 +85,12 @@ public struct ObjectBatch: ~Copyable, Sendable {
 
     /// Whether the object at `index` is among those that were found.
     public func isPresent(at index: Int) -> Bool { pins[index] != nil }
+
+    /// Takes the object at `index` out of the batch; nil when it is not present.
+    package mutating func take(at index: Int) -> Object? {
+        guard let pin = pins[index].take() else { return nil }
+        return Object(client: client, id: ids[index], pin: pin)
+    }
 
     /// Calls `body` with the payload of the object at `index`; nil when it is not present.
     public func withBytes<Result, Failure: Error>(

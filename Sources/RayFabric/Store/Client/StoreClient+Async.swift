@@ -3,11 +3,11 @@
 package import RayCore
 internal import Synchronization
 
-/// A task that waits for an object.
+/// A wait for an object, and what to call when it ends.
 struct AsynchronousWait: Sendable {
     let id: ObjectID
     let deadline: Timestamp
-    let continuation: CheckedContinuation<PinnedEntry, any Error>
+    let end: @Sendable (Result<PinnedEntry, FabricError>) -> Void
 }
 
 extension StoreClient {
@@ -23,10 +23,11 @@ extension StoreClient {
         do {
             let pin = try await withTaskCancellationHandler {
                 try await withCheckedThrowingContinuation { continuation in
-                    begin(token, AsynchronousWait(id: id, deadline: deadline, continuation: continuation), pull: pull)
+                    begin(token, AsynchronousWait(id: id, deadline: deadline) { continuation.resume(with: $0) }, pull)
+                    if Task.isCancelled { cancelWait(token) }
                 }
             } onCancel: {
-                finish(token, failure: FabricError(.cancelled, "\(id)"))
+                cancelWait(token)
             }
             return Object(client: self, id: id, pin: pin)
         } catch let error as FabricError {
@@ -36,11 +37,43 @@ extension StoreClient {
         }
     }
 
-    private func begin(_ token: UInt32, _ wait: AsynchronousWait, pull: Bool) {
+    /// The twin for those who have no task: calls `end` once, on this thread or on the watcher's.
+    /// - Returns: what `cancelWait` takes.
+    package func get(
+        _ id: ObjectID, within limit: Duration, pull: Bool,
+        then end: @escaping @Sendable (consuming Result<Object, FabricError>) -> Void
+    ) -> UInt32 {
+        let token = makeToken()
+        let deadline = Timestamp.now + limit
+        do throws(FabricError) {
+            try checkAlive()
+            try settleDeletions(by: deadline)
+            if let pin = try pin(id, by: deadline) {
+                end(.success(Object(client: self, id: id, pin: pin)))
+                return token
+            }
+        } catch {
+            end(.failure(error))
+            return token
+        }
+        let wait = AsynchronousWait(id: id, deadline: deadline) { [self] result in
+            switch result {
+            case .success(let pin): end(.success(Object(client: self, id: id, pin: pin)))
+            case .failure(let error): end(.failure(error))
+            }
+        }
+        begin(token, wait, pull)
+        return token
+    }
+
+    /// Ends a wait with `cancelled`, unless it has ended.
+    package func cancelWait(_ token: UInt32) { finish(token) { FabricError(.cancelled, "\($0)") } }
+
+    private func begin(_ token: UInt32, _ wait: AsynchronousWait, _ pull: Bool) {
         do throws(FabricError) {
             try expect([token], by: wait.deadline)
         } catch {
-            return wait.continuation.resume(throwing: error)
+            return wait.end(.failure(error))
         }
         asynchronousWaits.withLock { $0[token] = wait }
         var flags: StoreCommand.Flags = [.asynchronous]
@@ -50,18 +83,17 @@ extension StoreClient {
                 StoreCommand(
                     kind: .wait, flags: flags, id: wait.id, offset: wait.deadline.nanoseconds, token: token))
         } catch {
-            finish(token, failure: error)
+            finish(token) { _ in error }
         }
-        if Task.isCancelled { finish(token, failure: FabricError(.cancelled, "\(wait.id)")) }
-        if let code = endCode { finish(token, failure: FabricError(code, "the store")) }
+        if let code = endCode { finish(token) { _ in FabricError(code, "the store") } }
         watcher.withLock { $0?.wake() }
     }
 
-    private func finish(_ token: UInt32, failure: FabricError) {
+    private func finish(_ token: UInt32, _ failure: (ObjectID) -> FabricError) {
         guard let wait = asynchronousWaits.withLock({ $0.removeValue(forKey: token) }) else { return }
         _ = try? push(StoreCommand(kind: .forget, id: wait.id, token: token))
         inbox.withLock { $0.forget(token) }
-        wait.continuation.resume(throwing: failure)
+        wait.end(.failure(failure(wait.id)))
     }
 
     func failAsynchronousWaits(_ code: FabricError.Code) {
@@ -69,7 +101,7 @@ extension StoreClient {
             defer { waits.removeAll() }
             return waits
         }
-        for wait in waits.values { wait.continuation.resume(throwing: FabricError(code, "\(wait.id)")) }
+        for wait in waits.values { wait.end(.failure(FabricError(code, "\(wait.id)"))) }
     }
 
     /// The time at which the watcher must look again.
@@ -90,14 +122,14 @@ extension StoreClient {
                         continue
                     }
                     inbox.withLock { $0.forget(token) }
-                    wait.continuation.resume(returning: pin)
+                    wait.end(.success(pin))
                 } else if let failed {
-                    finish(token, failure: FabricError(failed, "\(wait.id)"))
+                    finish(token) { FabricError(failed, "\($0)") }
                 } else if wait.deadline <= now {
-                    finish(token, failure: FabricError(.deadlineExceeded, "waiting for \(wait.id)"))
+                    finish(token) { FabricError(.deadlineExceeded, "waiting for \($0)") }
                 }
             } catch {
-                finish(token, failure: error)
+                finish(token) { _ in error }
             }
         }
     }

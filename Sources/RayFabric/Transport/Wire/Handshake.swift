@@ -1,7 +1,6 @@
 // The handshake of the TCP transports as a machine without I/O: who is at the other end, which
 // version both speak, and proof that both hold the cluster key. Nothing else is parsed before it ends.
 
-internal import Crypto
 package import RayCore
 
 /// Who proved itself, and what was agreed.
@@ -239,17 +238,13 @@ package struct Handshake: Sendable {
         Array(prover.rawValue.utf8) + [0, key == nil ? 0 : 1] + transcript
     }
 
-    private var symmetricKey: SymmetricKey { SymmetricKey(data: key?.bytes ?? []) }
+    private var authentication: MessageAuthentication { MessageAuthentication(key: key?.bytes ?? []) }
 
-    private func proof(of prover: Prover) -> [UInt8] {
-        Array(HMAC<SHA256>.authenticationCode(for: statement(of: prover), using: symmetricKey))
-    }
+    private func proof(of prover: Prover) -> [UInt8] { authentication.code(for: statement(of: prover)) }
 
     /// Compares in constant time.
     private func verify(_ body: RawSpan, of prover: Prover) throws(TransportFailure) {
-        guard
-            HMAC<SHA256>.isValidAuthenticationCode(
-                Array(copying: body), authenticating: statement(of: prover), using: symmetricKey)
+        guard authentication.isValid(Array(copying: body), for: statement(of: prover))
         else { throw TransportFailure(.authenticationFailed) }
     }
 }
