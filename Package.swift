@@ -38,13 +38,14 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "CLiburing", linkerSettings: [.linkedLibrary("uring")]),
         .target(name: "CSharedLayout"),
+        .target(name: "CSodium", linkerSettings: [.linkedLibrary("sodium")]),
         .target(name: "CVerbs"),
 
         .target(name: "RayCore", swiftSettings: settings),
         .target(
             name: "RayFabric",
             dependencies: [
-                "RayCore", "CLinux", "CLiburing", "CSharedLayout",
+                "RayCore", "CLinux", "CLiburing", "CSharedLayout", "CSodium",
                 .target(name: "CVerbs", condition: .when(traits: ["Verbs"])),
                 .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
                 .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),

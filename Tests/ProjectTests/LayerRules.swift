@@ -10,7 +10,7 @@ struct LayerRules {
         // Pure cores: no system, no clock, no source of randomness.
         "RayOwnership": ["RayCore"],
         "RayScheduler": ["RayCore"],
-        "RayFabric": ["RayCore", "CLinux", "CLiburing", "CSharedLayout", "Synchronization"],
+        "RayFabric": ["RayCore", "CLinux", "CLiburing", "CSharedLayout", "CSodium", "Synchronization"],
         // Machines without I/O, which the simulation drives too. Their shell is a folder of its own.
         "RayFabric/Transfer": ["RayCore"],
         "RayFabric/Transfer/Shell": ["RayCore", "CLinux", "Synchronization"],
