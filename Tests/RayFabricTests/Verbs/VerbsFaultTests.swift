@@ -26,7 +26,7 @@
             let address = try RDMAPort.host() + ":0"
             let near = try rdmaNode(transport, address: address)
             let far = try rdmaNode(transport, address: address)
-            try near.connect(to: #require(far.address).description)
+            try near.connect(to: #require(far.address).description, within: .seconds(60))
             let objects = try (0..<6).map { try far.put(numberedBlocks(Self.size, UInt64($0))) }
             return (near, far, objects)
         }

@@ -11,7 +11,7 @@
             let address = try RDMAPort.host() + ":0"
             let near = try rdmaNode(.verbs, address: address)
             let far = try rdmaNode(.verbs, address: address)
-            try near.connect(to: #require(far.address).description)
+            try near.connect(to: #require(far.address).description, within: .seconds(60))
             for (number, size) in [200_000, 1 << 20, (9 << 20) + 5].enumerated() {
                 for (asker, owner) in [(near, far), (far, near)] {
                     let content = numberedBlocks(size, UInt64(number))
@@ -34,7 +34,7 @@
             let address = try RDMAPort.host() + ":0"
             let near = try rdmaNode(.verbs, address: address)
             let far = try rdmaNode(.verbs, address: address)
-            try near.connect(to: #require(far.address).description)
+            try near.connect(to: #require(far.address).description, within: .seconds(60))
             for number in 0..<4 as Range<UInt64> {
                 let content = numberedBlocks(16 << 20, number)
                 let isRight = try near.get(far.put(content), within: .seconds(60)).withBytes {
@@ -52,13 +52,14 @@
         /// From nothing to half a gigabyte, in both directions.
         @Test(arguments: [0, 1, 100 << 10, (100 << 10) + 1, 64 << 20, 512 << 20]) func everySize(_ size: Int) throws {
             let address = try RDMAPort.host() + ":0"
-            let near = try rdmaNode(.verbs, address: address, mebibytes: 768)
-            let far = try rdmaNode(.verbs, address: address, mebibytes: 768)
-            try near.connect(to: #require(far.address).description)
+            let capacity = size > 64 << 20 ? 576 : 128
+            let near = try rdmaNode(.verbs, address: address, mebibytes: capacity)
+            let far = try rdmaNode(.verbs, address: address, mebibytes: capacity)
+            try near.connect(to: #require(far.address).description, within: .seconds(60))
             let content = numberedBlocks(size, 3)
             for (asker, owner) in [(near, far), (far, near)] {
                 let id = try owner.put(content)
-                let isRight = try asker.get(id, within: .seconds(120)).withBytes { bytes in
+                let isRight = try asker.get(id, within: .seconds(200)).withBytes { bytes in
                     size == 0 ? bytes.byteCount == 0 : isNumbered(bytes, as: content)
                 }
                 #expect(isRight)
@@ -91,6 +92,9 @@
         var network = NetworkConfiguration(
             listen: address, clusterKey: try ClusterKey(Array(repeating: 7, count: 32)))
         network.transport = transport
+        // The guest is emulated: showing half a gigabyte to a device takes seconds.
+        network.settings.livenessTimeout = .seconds(60)
+        network.settings.handshakeTimeout = .seconds(30)
         configuration.network = network
         return try Fabric(configuration)
     }

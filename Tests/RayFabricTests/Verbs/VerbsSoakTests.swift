@@ -16,7 +16,7 @@
             let address = try RDMAPort.host() + ":0"
             let near = try rdmaNode(.verbs, address: address, mebibytes: 96)
             let far = try rdmaNode(.verbs, address: address, mebibytes: 96)
-            try near.connect(to: #require(far.address).description)
+            try near.connect(to: #require(far.address).description, within: .seconds(60))
             let contents = Self.sizes.enumerated().map { numberedBlocks($1, UInt64($0)) }
             // 50 MB of each store are its own, for good.
             let ownOfNear =

@@ -6,7 +6,6 @@
     internal import RayCore
 
     extension VerbsTransport {
-        private static var joiningTime: Duration { .seconds(5) }
         /// So long may a device take to give back what was posted.
         static var flushTime: Duration { .seconds(2) }
         /// Slices that are posted at a time on a path.
@@ -57,7 +56,7 @@
                 let pair = try? VerbsQueuePair(on: device, depth: Self.operationDepth, receives: 0)
             else { return nil }
             let path = RailPath(number, of: rail, by: pair)
-            path.deadline = .now + Self.joiningTime
+            path.deadline = .now + sockets.configuration.livenessTimeout
             rail.paths.append(path)
             return path
         }

@@ -6,7 +6,6 @@
     internal import RayCore
 
     extension VerbsTransport {
-        private static let negotiationTime = Duration.seconds(5)
         /// So long may a peer take to say what it has received.
         private static let handOverTime = Duration.seconds(5)
         private static let checkInterval = Duration.milliseconds(50)
@@ -17,7 +16,7 @@
             guard sockets.hasRails(id) else { return connectedWithoutRail(id, .rdmaUnavailable) }
             guard
                 let rail = rails.insert(
-                    id, isInitiator: sockets.isInitiator(id), deadline: .now + Self.negotiationTime)
+                    id, isInitiator: sockets.isInitiator(id), deadline: .now + sockets.configuration.livenessTimeout)
             else { return sockets.close(id, TransportFailure(.connectionLimit)) }
             do throws(FabricError) {
                 let device = try device(for: id)
