@@ -6,10 +6,13 @@ export PATH := $(PATH):/opt/swift/usr/bin:/usr/sbin:/sbin
 
 # Swift files of ours. Build products and fetched packages are not.
 SWIFT_FILES = git ls-files -z --cached --others --exclude-standard '*.swift'
+# Where install puts things; both are absolute paths.
+PREFIX ?= /usr/local
+DESTDIR ?=
 # Arguments of fabricbench: make bench ARGS="lat --transport shm --size 8"
 ARGS ?=
 
-.PHONY: help build bench test test-rdma lint format fuzz docs clean
+.PHONY: help build bench test test-c test-rdma install uninstall lint format fuzz docs clean
 
 help: ## List the verbs.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +37,17 @@ test-rdma: ## Build and run the tests that need RDMA, in a guest whose kernel ha
 	swift build -c release --product fabricbench
 	swift build -c release --product TwoNodes
 	@Tests/rdma/run
+
+test-c: ## Install the C interface into a folder of its own, and build and run its tests and examples there.
+	@scripts/prerequisites test-c
+	@scripts/test-c
+
+install: ## Install librayfabric and fabricbench in PREFIX (/usr/local), below DESTDIR.
+	@scripts/prerequisites install
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install install
+
+uninstall: ## Remove what install has put there.
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install uninstall
 
 lint: ## Check the format of all Swift files; a warning is an error.
 	@scripts/prerequisites lint

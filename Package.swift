@@ -19,6 +19,8 @@ let package = Package(
     products: [
         .library(name: "RayCore", targets: ["RayCore"]),
         .library(name: "RayFabric", targets: ["RayFabric"]),
+        // The C interface. scripts/link-library makes librayfabric.so and librayfabric.a of it.
+        .library(name: "RayFabricC", type: .static, targets: ["RayFabricC"]),
         .executable(name: "fabricbench", targets: ["fabricbench"]),
     ],
     traits: [
@@ -51,6 +53,9 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
             ],
             swiftSettings: settings),
+        // The header of the C interface, and its implementation in Swift, which the compiler holds to it.
+        .target(name: "CRayFabric", exclude: ["rayfabric.map"]),
+        .target(name: "RayFabricC", dependencies: ["CRayFabric", "RayCore", "RayFabric"], swiftSettings: settings),
         .executableTarget(
             name: "fabricbench",
             dependencies: [
@@ -80,6 +85,8 @@ let package = Package(
                 .target(name: "CVerbs", condition: .when(traits: ["Verbs"])),
             ],
             swiftSettings: settings),
+        .testTarget(
+            name: "RayFabricCTests", dependencies: ["RayFabricC", "CRayFabric", "RayCore"], swiftSettings: settings),
         .testTarget(
             name: "FabricBenchTests", dependencies: ["fabricbench", "RayFabric", "RayCore"], swiftSettings: settings),
         // Real processes that the tests kill, stop and starve.

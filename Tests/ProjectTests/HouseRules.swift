@@ -6,7 +6,8 @@ struct HouseRules {
     static let maximumLines = 700
     /// Where raw memory is handled, and unsafe pointer types with it. Everywhere else bytes are spans.
     static let pointerFolders = [
-        "Sources/RayFabric/Memory/", "Sources/RayFabric/Store/", "Sources/RayFabric/Transport/", "Sources/fabricbench/",
+        "Sources/RayFabric/Memory/", "Sources/RayFabric/Store/", "Sources/RayFabric/Transport/", "Sources/RayFabricC/",
+        "Sources/fabricbench/",
     ]
     /// Programs, which may print.
     static let programs = ["fabricbench"]

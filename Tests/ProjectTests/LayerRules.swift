@@ -18,6 +18,7 @@ struct LayerRules {
         "RayFabric/Transport/Shm": ["RayCore", "CLinux", "CSharedLayout", "Glibc", "Synchronization"],
         "RayFabric/Transport/Verbs": ["RayCore", "CLinux", "CVerbs"],
         "RayFabric/Transport/NIO": ["RayCore", "CLinux", "NIOCore", "NIOPosix", "Synchronization"],
+        "RayFabricC": ["RayCore", "RayFabric", "CRayFabric", "Glibc", "Synchronization"],
         "fabricbench": [
             "RayCore", "RayFabric", "CLinux", "CLiburing", "Glibc", "Synchronization", "ArgumentParser", "Histogram",
         ],

@@ -1,0 +1,227 @@
+// What handles stand for: slots with generations, so that a handle that has ended is recognised for ever after.
+// No lock and no allocation to insert, use or end one, but for every 256th that is open at a time.
+
+internal import CRayFabric
+internal import Synchronization
+
+/// The things of one kind that have a handle. Any thread may call anything.
+///
+/// A handle is a generation, the index of a slot and the kind. A slot's state is its generation, odd while the
+/// handle is open; a bit for "ends as soon as nobody uses it"; and the number of those who use it now. All three
+/// change together, in one atomic word.
+@safe
+final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
+    // SAFETY: `chunks` has a pointer for each chunk, set once under `growth` and never freed. A slot's value is
+    // written by whoever took the slot from a free list, before the state says that it is open, and is destroyed
+    // by the one whose exchange ended the generation. Others read it only between `enter` and `exit`.
+    private let kind: UInt
+    private let chunks: UnsafeMutablePointer<Atomic<UInt>>
+    private let freeLists: UnsafeMutablePointer<FreeList>
+    private let growth = Mutex<Int>(0)
+
+    private struct Slot: ~Copyable {
+        let state = Atomic<UInt>(State.ending)
+        /// The next free slot's index and one; 0 at the end.
+        let next = Atomic<UInt32>(0)
+        var value: Value?
+    }
+
+    /// Free slots as a stack: a count of its changes, and the index and one of its top. On a cache line of its own.
+    private struct FreeList: ~Copyable {
+        let top = Atomic<UInt64>(0)
+        let padding: InlineArray<7, UInt64> = InlineArray(repeating: 0)
+    }
+
+    private enum State {
+        static var generation: UInt { 1 << 32 }
+        static var ending: UInt { 1 << 31 }
+        static var users: UInt { ending - 1 }
+    }
+
+    private static var chunkSlots: Int { 256 }
+    private static var chunkCount: Int { Int(RF_MAXIMUM_HANDLES) / chunkSlots }
+    private static var freeListCount: Int { 8 }
+
+    /// - Parameter kind: 1 to 15, different for each table.
+    init(kind: UInt) {
+        self.kind = kind
+        unsafe chunks = .allocate(capacity: Self.chunkCount)
+        for index in 0..<Self.chunkCount { unsafe (chunks + index).initialize(to: Atomic(0)) }
+        unsafe freeLists = .allocate(capacity: Self.freeListCount)
+        for index in 0..<Self.freeListCount { unsafe (freeLists + index).initialize(to: FreeList()) }
+    }
+
+    // MARK: Handles
+
+    /// Gives a value a handle; nil, and the value's end, when there are too many.
+    @inline(__always)
+    func insert(_ value: consuming Value) -> OpaquePointer? {
+        let list = Int(rayfabric_thread_number()) % Self.freeListCount
+        guard let index = takeFree(list) ?? takeFreeSlowly(list) else { return nil }
+        let slot = unsafe slot(index)
+        unsafe slot.pointee.value = consume value
+        // The bit for "ending" carries into the generation, which becomes odd; users that come too late stay
+        // counted. Releasing: pairs with the acquiring in `enter`.
+        let state = unsafe slot.pointee.state.wrappingAdd(State.ending, ordering: .releasing).newValue
+        return unsafe OpaquePointer(bitPattern: state & ~(State.generation - 1) | UInt(index) << 4 | kind)
+    }
+
+    /// Calls `body` with the value of a handle; nil when the handle is not open.
+    @inline(__always)
+    func use<Result: ~Copyable, Failure: Error>(
+        _ handle: OpaquePointer?, _ body: (borrowing Value) throws(Failure) -> Result
+    ) throws(Failure) -> Result? {
+        guard let slot = unsafe enter(handle) else { return nil }
+        defer { unsafe exit(slot, Self.index(handle)) }
+        switch unsafe slot.pointee.value {
+        case .some(let value): return try body(value)
+        case .none: preconditionFailure("an open handle has no value")
+        }
+    }
+
+    /// Ends a handle. Its value goes now, or with the last one that uses it.
+    /// - Returns: whether it was open.
+    @inline(__always)
+    func close(_ handle: OpaquePointer?) -> Bool {
+        guard let (slot, generation) = unsafe find(handle) else { return false }
+        var state = unsafe slot.pointee.state.load(ordering: .relaxed)
+        while state / State.generation == generation, state & State.ending == 0 {
+            let isUsed = state & State.users != 0
+            let ended = isUsed ? state | State.ending : (state | State.ending) &+ State.generation
+            // Acquiring: what others did with the value comes before its end.
+            let result = unsafe slot.pointee.state.weakCompareExchange(
+                expected: state, desired: ended, ordering: .acquiringAndReleasing)
+            if result.exchanged {
+                if !isUsed { _ = unsafe reclaim(slot, Self.index(handle)) }
+                return true
+            }
+            state = result.original
+        }
+        return false
+    }
+
+    /// Ends a handle whose value nothing ever `use`s, and takes the value; nil when it is not open.
+    @inline(__always)
+    func take(_ handle: OpaquePointer?) -> Value? {
+        guard let (slot, generation) = unsafe find(handle) else { return nil }
+        let open = generation * State.generation
+        while true {
+            let result = unsafe slot.pointee.state.compareExchange(
+                expected: open, desired: (open | State.ending) &+ State.generation, ordering: .acquiringAndReleasing)
+            if result.exchanged { return unsafe reclaim(slot, Self.index(handle)) }
+            // Somebody just tries an old handle of this slot: try again.
+            guard result.original & ~State.users == open else { return nil }
+        }
+    }
+
+    private static func index(_ handle: OpaquePointer?) -> Int {
+        Int((UInt(bitPattern: handle) % State.generation) >> 4)
+    }
+
+    /// The slot that a handle names, and the generation that the slot must have.
+    @inline(__always)
+    private func find(_ handle: OpaquePointer?) -> (UnsafeMutablePointer<Slot>, UInt)? {
+        let bits = UInt(bitPattern: handle)
+        let index = unsafe Self.index(handle)
+        guard bits & 15 == kind, index < Int(RF_MAXIMUM_HANDLES) else { return nil }
+        // Acquiring: pairs with the releasing in `grow`.
+        let chunk = unsafe chunks[index / Self.chunkSlots].load(ordering: .acquiring)
+        guard let slots = unsafe UnsafeMutablePointer<Slot>(bitPattern: chunk) else { return nil }
+        return unsafe (slots + index % Self.chunkSlots, bits / State.generation)
+    }
+
+    @inline(__always)
+    private func enter(_ handle: OpaquePointer?) -> UnsafeMutablePointer<Slot>? {
+        guard let (slot, generation) = unsafe find(handle) else { return nil }
+        // Acquiring: pairs with the releasing in `insert`.
+        let state = unsafe slot.pointee.state.wrappingAdd(1, ordering: .acquiring).oldValue
+        if state / State.generation == generation, state & State.ending == 0 { return unsafe slot }
+        unsafe exit(slot, Self.index(handle))
+        return nil
+    }
+
+    @inline(__always)
+    private func exit(_ slot: UnsafeMutablePointer<Slot>, _ index: Int) {
+        // Releasing: what was done with the value comes before its end.
+        let state = unsafe slot.pointee.state.wrappingSubtract(1, ordering: .releasing).newValue
+        if state & (State.ending | State.users) == State.ending { unsafe end(slot, index, state) }
+    }
+
+    /// Ends the value of a slot that nobody uses any more. A slot without one has an even generation.
+    @inline(never)
+    private func end(_ slot: UnsafeMutablePointer<Slot>, _ index: Int, _ state: UInt) {
+        guard state / State.generation % 2 == 1 else { return }
+        let result = unsafe slot.pointee.state.compareExchange(
+            expected: state, desired: state &+ State.generation, ordering: .acquiringAndReleasing)
+        if result.exchanged { _ = unsafe reclaim(slot, index) }
+    }
+
+    /// Takes the value out of a slot whose generation has ended, and frees the slot.
+    @inline(__always)
+    private func reclaim(_ slot: UnsafeMutablePointer<Slot>, _ index: Int) -> Value? {
+        let value = unsafe slot.pointee.value.take()
+        unsafe free(index, slot: unsafe slot)
+        return value
+    }
+
+    // MARK: Free slots
+
+    private func slot(_ index: Int) -> UnsafeMutablePointer<Slot> {
+        let chunk = unsafe chunks[index / Self.chunkSlots].load(ordering: .acquiring)
+        guard let slots = unsafe UnsafeMutablePointer<Slot>(bitPattern: chunk) else {
+            preconditionFailure("slot \(index) is in no chunk")
+        }
+        return unsafe slots + index % Self.chunkSlots
+    }
+
+    @inline(__always)
+    private func takeFree(_ list: Int) -> Int? {
+        var top = unsafe freeLists[list].top.load(ordering: .acquiring)
+        while let index = Int(exactly: top & 0xffff_ffff), index > 0 {
+            let next = unsafe slot(index - 1).pointee.next.load(ordering: .relaxed)
+            // The count of changes tells this top from the same slot's next time at the top.
+            let result = unsafe freeLists[list].top.weakCompareExchange(
+                expected: top, desired: (top >> 32 &+ 1) << 32 | UInt64(next), ordering: .acquiringAndReleasing)
+            if result.exchanged { return index - 1 }
+            top = result.original
+        }
+        return nil
+    }
+
+    @inline(__always)
+    private func free(_ index: Int, slot: UnsafeMutablePointer<Slot>) {
+        let list = Int(rayfabric_thread_number()) % Self.freeListCount
+        var top = unsafe freeLists[list].top.load(ordering: .relaxed)
+        while true {
+            unsafe slot.pointee.next.store(UInt32(truncatingIfNeeded: top), ordering: .relaxed)
+            let result = unsafe freeLists[list].top.weakCompareExchange(
+                expected: top, desired: (top >> 32 &+ 1) << 32 | UInt64(index + 1), ordering: .acquiringAndReleasing)
+            if result.exchanged { return }
+            top = result.original
+        }
+    }
+
+    /// A slot of another list, or a new one; nil when all there may be are open.
+    @inline(never)
+    private func takeFreeSlowly(_ list: Int) -> Int? {
+        for step in 1..<Self.freeListCount {
+            if let index = takeFree((list + step) % Self.freeListCount) { return index }
+        }
+        guard let first = grow() else { return nil }
+        for index in (first + 1)..<(first + Self.chunkSlots) { unsafe free(index, slot: unsafe slot(index)) }
+        return first
+    }
+
+    /// Makes another chunk of slots.
+    /// - Returns: the index of its first one.
+    private func grow() -> Int? {
+        growth.withLock { made in
+            guard made < Self.chunkCount else { return nil }
+            let slots = UnsafeMutablePointer<Slot>.allocate(capacity: Self.chunkSlots)
+            for index in 0..<Self.chunkSlots { unsafe (slots + index).initialize(to: Slot(value: nil)) }
+            unsafe chunks[made].store(UInt(bitPattern: slots), ordering: .releasing)
+            made += 1
+            return (made - 1) * Self.chunkSlots
+        }
+    }
+}

@@ -1,0 +1,182 @@
+/* Runs all tests of the C interface, then tells which statuses none of them provoked. */
+#include "check.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+unsigned char seen[256];
+int failures;
+int is_slow;
+static int checks;
+
+void check_status(rf_status expected, rf_status got, const char *call, const char *file, int line) {
+    checks++;
+    if (got >= 0 && got < 256 && got == expected) seen[got] = 1;
+    if (got == expected) return;
+    failures++;
+    fprintf(stderr, "%s:%d: %s\n    is %s, not %s: %s\n", file, line, call, rf_status_name(got),
+            rf_status_name(expected), rf_last_error());
+}
+
+void check_true(int is_true, const char *text, const char *file, int line) {
+    checks++;
+    if (is_true) return;
+    failures++;
+    fprintf(stderr, "%s:%d: not so: %s\n", file, line, text);
+}
+
+rf_fabric *open_fabric(uint64_t capacity, const char *path) {
+    rf_fabric_options options;
+    rf_fabric *fabric = NULL;
+    rf_fabric_options_init(&options);
+    options.capacity = capacity;
+    options.path = path;
+    options.prefault = 1 << 20;
+    EXPECT(RF_OK, rf_fabric_open(&options, &fabric));
+    return fabric;
+}
+
+rf_fabric *open_node(const char *listen, const char *key) {
+    rf_fabric_options options;
+    rf_fabric *fabric = NULL;
+    rf_fabric_options_init(&options);
+    options.capacity = 16 << 20;
+    options.prefault = 1 << 20;
+    options.listen = listen;
+    options.key = key;
+    options.key_size = key ? strlen(key) : 0;
+    options.flags = RF_OPEN_NETWORK;
+    options.transport = RF_TRANSPORT_URING_OR_NIO;
+    EXPECT(RF_OK, rf_fabric_open(&options, &fabric));
+    return fabric;
+}
+
+rf_object_id put_text(rf_fabric *fabric, const char *text) {
+    rf_object_id id;
+    memset(&id, 0, sizeof id);
+    EXPECT(RF_OK, rf_put(fabric, text, strlen(text), NULL, 0, &id));
+    return id;
+}
+
+rf_object_id missing_id(rf_object_id near, uint8_t number) {
+    near.bytes[RF_OBJECT_ID_BYTES - 8] = 0x7f;
+    near.bytes[RF_OBJECT_ID_BYTES - 1] = number;
+    return near;
+}
+
+void temporary_path(char *path, size_t capacity, const char *name) {
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, capacity, "%s/rf-test-%d-%s", folder ? folder : "/tmp", (int)getpid(), name);
+}
+
+int start_child(const char *role, const char *argument) {
+    pid_t child;
+    fflush(NULL);
+    child = fork();
+    if (child == 0) {
+        execl("/proc/self/exe", "test", role, argument, (char *)NULL);
+        _exit(127);
+    }
+    return (int)child;
+}
+
+int end_of(int process) {
+    int status = 0;
+    if (waitpid((pid_t)process, &status, 0) != (pid_t)process) return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+void await_file(const char *path) {
+    struct timespec pause = {0, 5000000};
+    struct stat status;
+    int tries;
+    for (tries = 0; tries < 4000; tries++) {
+        if (stat(path, &status) == 0) return;
+        nanosleep(&pause, NULL);
+    }
+    CHECK(!"the file is there");
+}
+
+/* Statuses that a program can not cause by the C interface alone, and why. */
+static const struct {
+    rf_status status;
+    const char *reason;
+} unprovoked[] = {
+    {RF_INVALID_STATE, "of the Swift interface"},
+    {RF_CANCELLED, "a closed queue drops what it cancelled"},
+    {RF_OBJECT_EXISTS, "identifiers are the library's choice"},
+    {RF_SYSTEM, "a system call that failed for no reason of its own status"},
+    {RF_LOCKED_MEMORY_LIMIT, "needs an RDMA device"},
+    {RF_CONNECTION_LOST, "needs a node that dies within a transfer: Tests/ProcessTests"},
+    {RF_VERSION_MISMATCH, "needs a library of another protocol version"},
+    {RF_STALE_INCARNATION, "needs a node that restarts under its old number"},
+    {RF_CONNECTION_LIMIT, "needs thousands of nodes"},
+    {RF_UNREACHABLE, "needs a network without a route: Tests/network"},
+    {RF_MESSAGE_TOO_LARGE, "of transports"},
+    {RF_REMOTE_ACCESS_DENIED, "of transports"},
+};
+
+static void check_all_statuses(void) {
+    rf_status status;
+    size_t index;
+    CHECK(strcmp(rf_status_name(-1), "RF_UNKNOWN") == 0);
+    for (status = 0; status < 256; status++) {
+        int is_excused = 0;
+        if (strcmp(rf_status_name(status), "RF_UNKNOWN") == 0) continue;
+        for (index = 0; index < sizeof unprovoked / sizeof unprovoked[0]; index++)
+            if (unprovoked[index].status == status) is_excused = 1;
+        if (status == RF_ATTACH_REFUSED && getuid() != 0) is_excused = 1;
+        if (status == RF_TOO_MANY_HANDLES && is_slow) is_excused = 1;
+        if (is_excused == (seen[status] != 0)) {
+            failures++;
+            fprintf(stderr, "%s was %s\n", rf_status_name(status), seen[status] ? "provoked after all" : "not provoked");
+        }
+    }
+}
+
+/* No handler of a signal, and no variable of the environment, may be the library's. */
+static void check_untouched(void) {
+    int number;
+    for (number = 1; number < 32; number++) {
+        struct sigaction action;
+#ifdef __SANITIZE_ADDRESS__
+        /* These are the sanitizer's. */
+        if (number == SIGSEGV || number == SIGBUS || number == SIGFPE) continue;
+#endif
+        if (sigaction(number, NULL, &action) == 0) CHECK(action.sa_handler == SIG_DFL);
+    }
+}
+
+int main(int count, char **arguments) {
+    extern char **environ;
+    size_t variables = 0, after = 0;
+    is_slow = getenv("RF_TEST_SLOW") != NULL;
+    if (count == 3) return child_main(arguments[1], arguments[2]);
+    while (environ[variables]) variables++;
+    EXPECT(RF_OK, rf_check_version());
+    CHECK(rf_version() == RF_VERSION);
+    CHECK(strcmp(rf_version_text(), "0.1.0") == 0);
+    CHECK(RF_VERSION_AT_LEAST(0, 1) && !RF_VERSION_AT_LEAST(99, 0));
+    CHECK(rf_last_error()[0] == 0);
+    EXPECT(RF_ABI_MISMATCH, rf_check_abi(RF_ABI + 1, RF_VERSION));
+    EXPECT(RF_ABI_MISMATCH, rf_check_abi(RF_ABI, RF_VERSION + 1));
+    CHECK(strncmp(rf_last_error(), "RF_ABI_MISMATCH", 15) == 0);
+    test_structures();
+    test_objects();
+    test_handles();
+    test_queue();
+    test_opening();
+    test_limits();
+    test_nodes();
+    test_processes();
+    test_threads();
+    check_all_statuses();
+    check_untouched();
+    while (environ[after]) after++;
+    CHECK(variables == after);
+    printf("%d checks, %d failed\n", checks, failures);
+    return failures != 0;
+}

@@ -1,0 +1,178 @@
+/* What other processes do: hosts that die, stop or belong to somebody else, and children that were forked. */
+#include "check.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- Children ---- */
+
+static int host_until_killed(const char *path) {
+    rf_fabric *fabric = open_fabric(4 << 20, path);
+    if (!fabric) return 1;
+    for (;;) pause();
+}
+
+static int attach_as_nobody(const char *path) {
+    rf_fabric *fabric = NULL;
+    if (setgid(65534) != 0 || setuid(65534) != 0) return 1;
+    return (int)rf_fabric_attach(path, "nobody", &fabric);
+}
+
+/* Opens a fabric where the system forbids io_uring, as containers do. */
+static int open_without_uring(void) {
+    struct sock_filter rules[] = {
+        {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr)},
+        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_io_uring_setup},
+        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM},
+        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
+    };
+    struct sock_fprog program;
+    rf_fabric_options options;
+    rf_fabric *fabric = NULL;
+    program.len = sizeof rules / sizeof rules[0];
+    program.filter = rules;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        return 1;
+    rf_fabric_options_init(&options);
+    options.capacity = 4 << 20;
+    options.flags = RF_OPEN_NETWORK;
+    options.transport = RF_TRANSPORT_URING_OR_NIO;
+    if (rf_fabric_open(&options, &fabric) != RF_OK || rf_fabric_close(fabric) != RF_OK) return 1;
+    options.transport = RF_TRANSPORT_URING;
+    return (int)rf_fabric_open(&options, &fabric);
+}
+
+static int unix_socket(const char *path, struct sockaddr_un *place) {
+    memset(place, 0, sizeof *place);
+    place->sun_family = AF_UNIX;
+    strncpy(place->sun_path, path, sizeof place->sun_path - 1);
+    return socket(AF_UNIX, SOCK_SEQPACKET, 0);
+}
+
+/* Says to a host what no client says. */
+static int babble(const char *path) {
+    struct sockaddr_un place;
+    char answer[512];
+    int talker = unix_socket(path, &place);
+    if (connect(talker, (struct sockaddr *)&place, sizeof place) != 0) return 1;
+    if (send(talker, "what no client says", 19, 0) != 19) return 2;
+    while (recv(talker, answer, sizeof answer, 0) > 0) continue;
+    return 0;
+}
+
+/* Says to a client what no host says. */
+static int pretend_to_host(const char *path) {
+    struct sockaddr_un place;
+    char hello[512];
+    int connection, listener = unix_socket(path, &place);
+    if (bind(listener, (struct sockaddr *)&place, sizeof place) != 0 || listen(listener, 1) != 0) return 1;
+    connection = accept(listener, NULL, NULL);
+    if (recv(connection, hello, sizeof hello, 0) <= 0) return 2;
+    if (send(connection, "what no host says", 17, 0) != 17) return 3;
+    while (recv(connection, hello, sizeof hello, 0) > 0) continue;
+    return 0;
+}
+
+int child_main(const char *role, const char *argument) {
+    if (strcmp(role, "host") == 0) return host_until_killed(argument);
+    if (strcmp(role, "nobody") == 0) return attach_as_nobody(argument);
+    if (strcmp(role, "no-uring") == 0) return open_without_uring();
+    if (strcmp(role, "babble") == 0) return babble(argument);
+    if (strcmp(role, "pretend") == 0) return pretend_to_host(argument);
+    return 1;
+}
+
+/* ---- Tests ---- */
+
+static void lost_host(void) {
+    char path[256];
+    rf_fabric *fabric = NULL;
+    rf_usage usage;
+    rf_object_id id;
+    rf_object *object = NULL;
+    int host, status = 0;
+    temporary_path(path, sizeof path, "host");
+    rf_usage_init(&usage);
+    host = start_child("host", path);
+    await_file(path);
+    EXPECT(RF_OK, rf_fabric_attach(path, "test", &fabric));
+    id = put_text(fabric, "x");
+    /* Stopped: what needs its answer ends after five seconds. */
+    CHECK(kill(host, SIGSTOP) == 0);
+    CHECK(waitpid(host, &status, WUNTRACED) == host && WIFSTOPPED(status));
+    EXPECT(RF_PEER_UNRESPONSIVE, rf_fabric_usage(fabric, &usage));
+    CHECK(kill(host, SIGKILL) == 0);
+    CHECK(end_of(host) == -1);
+    id = missing_id(id, 1);
+    EXPECT(RF_HOST_LOST, rf_get(fabric, &id, 20 * SECOND, &object, NULL));
+    EXPECT(RF_OK, rf_fabric_close(fabric));
+    unlink(path);
+}
+
+static void strange_hosts(void) {
+    char path[256];
+    rf_fabric *fabric = NULL;
+    int child;
+    temporary_path(path, sizeof path, "strange");
+    child = start_child("pretend", path);
+    await_file(path);
+    EXPECT(RF_PROTOCOL_VIOLATION, rf_fabric_attach(path, "test", &fabric));
+    CHECK(end_of(child) == 0);
+    unlink(path);
+    if (getuid() == 0) {
+        fabric = open_fabric(4 << 20, path);
+        EXPECT(RF_ATTACH_REFUSED, end_of(start_child("nobody", path)));
+        EXPECT(RF_OK, rf_fabric_close(fabric));
+    }
+    EXPECT(RF_IO_URING_FORBIDDEN, end_of(start_child("no-uring", "")));
+}
+
+/* A forked child gets a status from everything, and does the parent no harm. */
+static void forked_child(void) {
+    rf_fabric *fabric = open_fabric(4 << 20, NULL), *other;
+    rf_object_id id = put_text(fabric, "x");
+    rf_object *object = NULL;
+    rf_queue *queue = NULL;
+    rf_view view;
+    int status = 0;
+    pid_t child;
+    EXPECT(RF_OK, rf_queue_create(fabric, 1, &queue));
+    EXPECT(RF_OK, rf_get(fabric, &id, SECOND, &object, NULL));
+    fflush(NULL);
+    child = fork();
+    if (child == 0) {
+        rf_fabric_options options;
+        rf_view_init(&view);
+        rf_fabric_options_init(&options);
+        options.capacity = 4 << 20;
+        _exit(rf_get(fabric, &id, SECOND, &object, NULL) == RF_FORKED &&
+                      rf_put(fabric, "y", 1, NULL, 0, &id) == RF_FORKED &&
+                      rf_object_view(object, &view) == RF_FORKED && rf_object_release(object) == RF_FORKED &&
+                      rf_queue_close(queue) == RF_FORKED && rf_fabric_close(fabric) == RF_FORKED &&
+                      rf_fabric_open(&options, &other) == RF_FORKED && rf_last_error()[0] != 0 &&
+                      strcmp(rf_status_name(RF_FORKED), "RF_FORKED") == 0
+                  ? RF_FORKED
+                  : 0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+    EXPECT(RF_FORKED, WEXITSTATUS(status));
+    EXPECT(RF_OK, rf_object_release(object));
+    EXPECT(RF_OK, rf_queue_close(queue));
+    EXPECT(RF_OK, rf_fabric_close(fabric));
+}
+
+void test_processes(void) {
+    lost_host();
+    strange_hosts();
+    forked_child();
+}
