@@ -49,12 +49,11 @@
             #expect(ports.allSatisfy { $0.bytes >= 8 << 20 }, "\(ports)")
         }
 
-        /// From nothing to half a gigabyte, in both directions.
-        @Test(arguments: [0, 1, 100 << 10, (100 << 10) + 1, 64 << 20, 512 << 20]) func everySize(_ size: Int) throws {
+        /// In both directions; fabricbench pulls half a gigabyte, which takes minutes here without optimisation.
+        @Test(arguments: [0, 1, 100 << 10, (100 << 10) + 1, 64 << 20]) func everySize(_ size: Int) throws {
             let address = try RDMAPort.host() + ":0"
-            let capacity = size > 64 << 20 ? 576 : 128
-            let near = try rdmaNode(.verbs, address: address, mebibytes: capacity)
-            let far = try rdmaNode(.verbs, address: address, mebibytes: capacity)
+            let near = try rdmaNode(.verbs, address: address)
+            let far = try rdmaNode(.verbs, address: address)
             try near.connect(to: #require(far.address).description, within: .seconds(60))
             let content = numberedBlocks(size, 3)
             for (asker, owner) in [(near, far), (far, near)] {
@@ -87,12 +86,12 @@
         }
     }
 
-    func rdmaNode(_ transport: TransportChoice, address: String, mebibytes: Int = 256) throws -> Fabric {
+    func rdmaNode(_ transport: TransportChoice, address: String, mebibytes: Int = 160) throws -> Fabric {
         var configuration = FabricConfiguration(capacity: .mebibytes(mebibytes))
         var network = NetworkConfiguration(
             listen: address, clusterKey: try ClusterKey(Array(repeating: 7, count: 32)))
         network.transport = transport
-        // The guest is emulated: showing half a gigabyte to a device takes seconds.
+        // The guest is emulated: showing memory to a device takes seconds.
         network.settings.livenessTimeout = .seconds(60)
         network.settings.handshakeTimeout = .seconds(30)
         configuration.network = network
