@@ -42,6 +42,8 @@ let package = Package(
         .target(name: "CVerbs"),
 
         .target(name: "RayCore", swiftSettings: settings),
+        // Whole clusters under virtual time and faults.
+        .target(name: "RaySimulation", dependencies: ["RayCore"], swiftSettings: settings),
         .target(
             name: "RayFabric",
             dependencies: [
@@ -72,6 +74,8 @@ let package = Package(
         // The rules of the project itself: layers, house rules, linkage, documents.
         .testTarget(name: "ProjectTests", swiftSettings: settings),
         .testTarget(name: "RayCoreTests", dependencies: ["RayCore"], swiftSettings: settings),
+        .testTarget(
+            name: "RaySimulationTests", dependencies: ["RaySimulation", "RayCore"], swiftSettings: settings),
         .target(name: "CThreadSanitizer", path: "Tests/CThreadSanitizer"),
         .target(name: "CSeccomp", path: "Tests/CSeccomp"),
         .testTarget(

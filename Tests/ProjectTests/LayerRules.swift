@@ -10,6 +10,8 @@ struct LayerRules {
         // Pure cores: no system, no clock, no source of randomness.
         "RayOwnership": ["RayCore"],
         "RayScheduler": ["RayCore"],
+        // Drives the pure cores under virtual time: as pure as they are.
+        "RaySimulation": ["RayCore", "RayOwnership", "RayScheduler"],
         "RayFabric": ["RayCore", "CLinux", "CLiburing", "CSharedLayout", "Crypto", "Synchronization"],
         // Machines without I/O, which the simulation drives too. Their shell is a folder of its own.
         "RayFabric/Transfer": ["RayCore"],
