@@ -19,6 +19,7 @@ let package = Package(
     products: [
         .library(name: "RayCore", targets: ["RayCore"]),
         .library(name: "RayFabric", targets: ["RayFabric"]),
+        .library(name: "RayScheduler", targets: ["RayScheduler"]),
         .executable(name: "fabricbench", targets: ["fabricbench"]),
     ],
     traits: [
@@ -42,6 +43,7 @@ let package = Package(
         .target(name: "CVerbs"),
 
         .target(name: "RayCore", swiftSettings: settings),
+        .target(name: "RayScheduler", dependencies: ["RayCore"], swiftSettings: settings),
         .target(
             name: "RayFabric",
             dependencies: [
@@ -72,6 +74,7 @@ let package = Package(
         // The rules of the project itself: layers, house rules, linkage, documents.
         .testTarget(name: "ProjectTests", swiftSettings: settings),
         .testTarget(name: "RayCoreTests", dependencies: ["RayCore"], swiftSettings: settings),
+        .testTarget(name: "RaySchedulerTests", dependencies: ["RayScheduler", "RayCore"], swiftSettings: settings),
         .target(name: "CThreadSanitizer", path: "Tests/CThreadSanitizer"),
         .target(name: "CSeccomp", path: "Tests/CSeccomp"),
         .testTarget(
