@@ -19,6 +19,7 @@ let package = Package(
     products: [
         .library(name: "RayCore", targets: ["RayCore"]),
         .library(name: "RayFabric", targets: ["RayFabric"]),
+        .library(name: "RayScheduler", targets: ["RayScheduler"]),
         .executable(name: "fabricbench", targets: ["fabricbench"]),
     ],
     traits: [
@@ -44,6 +45,7 @@ let package = Package(
         .target(name: "RayCore", swiftSettings: settings),
         // Whole clusters under virtual time and faults.
         .target(name: "RaySimulation", dependencies: ["RayCore"], swiftSettings: settings),
+        .target(name: "RayScheduler", dependencies: ["RayCore"], swiftSettings: settings),
         .target(
             name: "RayFabric",
             dependencies: [
@@ -76,6 +78,7 @@ let package = Package(
         .testTarget(name: "RayCoreTests", dependencies: ["RayCore"], swiftSettings: settings),
         .testTarget(
             name: "RaySimulationTests", dependencies: ["RaySimulation", "RayCore"], swiftSettings: settings),
+        .testTarget(name: "RaySchedulerTests", dependencies: ["RayScheduler", "RayCore"], swiftSettings: settings),
         .target(name: "CThreadSanitizer", path: "Tests/CThreadSanitizer"),
         .target(name: "CSeccomp", path: "Tests/CSeccomp"),
         .testTarget(
