@@ -19,6 +19,7 @@ let package = Package(
     products: [
         .library(name: "RayCore", targets: ["RayCore"]),
         .library(name: "RayFabric", targets: ["RayFabric"]),
+        .library(name: "RayOwnership", targets: ["RayOwnership"]),
         .executable(name: "fabricbench", targets: ["fabricbench"]),
     ],
     traits: [
@@ -42,6 +43,7 @@ let package = Package(
         .target(name: "CVerbs"),
 
         .target(name: "RayCore", swiftSettings: settings),
+        .target(name: "RayOwnership", dependencies: ["RayCore"], swiftSettings: settings),
         .target(
             name: "RayFabric",
             dependencies: [
@@ -72,6 +74,8 @@ let package = Package(
         // The rules of the project itself: layers, house rules, linkage, documents.
         .testTarget(name: "ProjectTests", swiftSettings: settings),
         .testTarget(name: "RayCoreTests", dependencies: ["RayCore"], swiftSettings: settings),
+        .testTarget(
+            name: "RayOwnershipTests", dependencies: ["RayOwnership", "RayCore"], swiftSettings: settings),
         .target(name: "CThreadSanitizer", path: "Tests/CThreadSanitizer"),
         .target(name: "CSeccomp", path: "Tests/CSeccomp"),
         .testTarget(
