@@ -20,6 +20,7 @@ let package = Package(
         .library(name: "RayCore", targets: ["RayCore"]),
         .library(name: "RayFabric", targets: ["RayFabric"]),
         .library(name: "RayScheduler", targets: ["RayScheduler"]),
+        .library(name: "RayOwnership", targets: ["RayOwnership"]),
         .executable(name: "fabricbench", targets: ["fabricbench"]),
     ],
     traits: [
@@ -46,6 +47,7 @@ let package = Package(
         // Whole clusters under virtual time and faults.
         .target(name: "RaySimulation", dependencies: ["RayCore"], swiftSettings: settings),
         .target(name: "RayScheduler", dependencies: ["RayCore"], swiftSettings: settings),
+        .target(name: "RayOwnership", dependencies: ["RayCore"], swiftSettings: settings),
         .target(
             name: "RayFabric",
             dependencies: [
@@ -79,6 +81,7 @@ let package = Package(
         .testTarget(
             name: "RaySimulationTests", dependencies: ["RaySimulation", "RayCore"], swiftSettings: settings),
         .testTarget(name: "RaySchedulerTests", dependencies: ["RayScheduler", "RayCore"], swiftSettings: settings),
+            name: "RayOwnershipTests", dependencies: ["RayOwnership", "RayCore"], swiftSettings: settings),
         .target(name: "CThreadSanitizer", path: "Tests/CThreadSanitizer"),
         .target(name: "CSeccomp", path: "Tests/CSeccomp"),
         .testTarget(
