@@ -45,9 +45,12 @@ let package = Package(
 
         .target(name: "RayCore", swiftSettings: settings),
         // Whole clusters under virtual time and faults.
-        .target(name: "RaySimulation", dependencies: ["RayCore"], swiftSettings: settings),
-        .target(name: "RayScheduler", dependencies: ["RayCore"], swiftSettings: settings),
         .target(name: "RayOwnership", dependencies: ["RayCore"], swiftSettings: settings),
+        .target(name: "RayScheduler", dependencies: ["RayCore"], swiftSettings: settings),
+        // Whole clusters of the two under virtual time and faults.
+        .target(
+            name: "RaySimulation", dependencies: ["RayCore", "RayOwnership", "RayScheduler"],
+            swiftSettings: settings),
         .target(
             name: "RayFabric",
             dependencies: [
@@ -61,7 +64,7 @@ let package = Package(
         .executableTarget(
             name: "fabricbench",
             dependencies: [
-                "RayCore", "RayFabric", "CLinux",
+                "RayCore", "RayFabric", "RayScheduler", "RaySimulation", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
@@ -79,8 +82,10 @@ let package = Package(
         .testTarget(name: "ProjectTests", swiftSettings: settings),
         .testTarget(name: "RayCoreTests", dependencies: ["RayCore"], swiftSettings: settings),
         .testTarget(
-            name: "RaySimulationTests", dependencies: ["RaySimulation", "RayCore"], swiftSettings: settings),
+            name: "RaySimulationTests", dependencies: ["RaySimulation", "RayScheduler", "RayOwnership", "RayCore"],
+            swiftSettings: settings),
         .testTarget(name: "RaySchedulerTests", dependencies: ["RayScheduler", "RayCore"], swiftSettings: settings),
+        .testTarget(
             name: "RayOwnershipTests", dependencies: ["RayOwnership", "RayCore"], swiftSettings: settings),
         .target(name: "CThreadSanitizer", path: "Tests/CThreadSanitizer"),
         .target(name: "CSeccomp", path: "Tests/CSeccomp"),

@@ -21,7 +21,8 @@ struct LayerRules {
         "RayFabric/Transport/Verbs": ["RayCore", "CLinux", "CVerbs"],
         "RayFabric/Transport/NIO": ["RayCore", "CLinux", "NIOCore", "NIOPosix", "Synchronization"],
         "fabricbench": [
-            "RayCore", "RayFabric", "CLinux", "CLiburing", "Glibc", "Synchronization", "ArgumentParser", "Histogram",
+            "RayCore", "RayFabric", "RayScheduler", "RaySimulation", "CLinux", "CLiburing", "Glibc",
+            "Synchronization", "ArgumentParser", "Histogram",
         ],
     ])
 

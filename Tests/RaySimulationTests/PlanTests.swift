@@ -56,7 +56,7 @@ extension Step {
         case .submit(_, let arguments, _): arguments.map(\.subject)
         case .get(let variables): variables
         case .take(let source, _, _): [source]
-        case .drop(let variable), .keep(let variable): [variable]
+        case .drop(let variable), .keep(let variable), .cancel(let variable): [variable]
         case .createActor: []
         case .call(let actor, _, let arguments, _): [actor] + arguments.map(\.subject)
         }
@@ -66,14 +66,14 @@ extension Step {
         switch self {
         case .put(let variable, _, _), .take(_, _, let variable), .createActor(let variable): [variable]
         case .submit(_, _, let variables), .call(_, _, _, let variables): variables
-        case .compute, .get, .drop, .keep: []
+        case .compute, .get, .drop, .keep, .cancel: []
         }
     }
 
     var callee: (recipe: Int, arguments: Int)? {
         switch self {
         case .submit(let recipe, let arguments, _), .call(_, let recipe, let arguments, _): (recipe, arguments.count)
-        case .compute, .put, .get, .take, .drop, .keep, .createActor: nil
+        case .compute, .put, .get, .take, .drop, .keep, .createActor, .cancel: nil
         }
     }
 }

@@ -98,8 +98,14 @@ package struct FaultPlan: Sendable {
         faults.sort { $0.time < $1.time }
     }
 
+    /// Takes out the faults at these places. The others keep theirs.
+    package mutating func remove(_ places: [Int]) {
+        faults = faults.enumerated().filter { !places.contains($0.offset) }.map(\.element)
+    }
+
     private static func link(from node: Int, nodes: Int, random: inout SeededRandom) -> Network.Link {
-        let other = Int32(random.below(nodes))
+        // One more for the control store.
+        let other = Int32(random.below(nodes + 1))
         let whole = random.chance(0.3)
         return random.chance(0.5)
             ? Network.Link(source: Int32(node), target: whole ? Network.Link.everyNode : other)

@@ -22,6 +22,8 @@ package enum Step: Sendable {
     case createActor(into: Variable)
     /// Calls an actor; calls of one caller run in their order.
     case call(actor: Variable, recipe: Int, arguments: [Argument], into: [Variable])
+    /// Gives up the task that makes a value.
+    case cancel(Variable)
     /// In an actor call: keeps a reference in the actor, in place of the one that it kept before.
     case keep(Variable)
 }

@@ -286,7 +286,7 @@ package struct Workload: Sendable {
     private mutating func churn(_ tasks: Int, _ random: inout SeededRandom) {
         let maker = leaf(arguments: 0, &random)
         let taker = leaf(arguments: 1, &random)
-        let choices = (0..<tasks).map { _ in random.below(5) }
+        let choices = (0..<tasks).map { _ in random.below(6) }
         let size = Self.size(&random)
         _ = add {
             let (first, second) = ($0.variable(), $0.variable())
@@ -300,7 +300,12 @@ package struct Workload: Sendable {
                         .submit(recipe: taker, arguments: [.value(first)], into: [second]), .get([second]),
                         .drop(second),
                     ]
-                case 3: $0.steps.append(.get([first]))
+                case 3:
+                    $0.steps += [
+                        .submit(recipe: taker, arguments: [.value(first)], into: [second]), .cancel(second),
+                        .get([second]), .drop(second),
+                    ]
+                case 4: $0.steps.append(.get([first]))
                 default: break
                 }
                 $0.steps.append(.drop(first))
