@@ -45,7 +45,28 @@ public struct GlobalScheduler: Sendable {
         case .nodeDied(let node):
             view.nodeDied(node)
             submittersDied { $0.node == node }
-        case .viewChanged: placeAll(&view)
+        case .viewChanged: placeAll(now, &view)
+        }
+        sendAnswers(now, view, &directives)
+    }
+
+    /// When `tick` is due; `.never` if nothing waits for time.
+    public private(set) var nextDeadline = Timestamp.never
+
+    /// Looks at what waits again, even if no view has changed. Calling it early or often is harmless.
+    public mutating func tick(now: Timestamp, view: inout ClusterView, into directives: inout [GlobalDirective]) {
+        guard now >= nextDeadline else { return }
+        placeAll(now, &view)
+        sendAnswers(now, view, &directives)
+    }
+
+    private mutating func sendAnswers(
+        _ now: Timestamp, _ view: ClusterView, _ directives: inout [GlobalDirective]
+    ) {
+        if requests.waitingSlots == 0 {
+            nextDeadline = .never
+        } else if nextDeadline <= now || nextDeadline == .never {
+            nextDeadline = now + ClusterView.assumptionTime
         }
         while let index = requests.nextTouched() {
             let answer = requests.answer(index, reason: reason(of: index, view))
@@ -68,7 +89,7 @@ public struct GlobalScheduler: Sendable {
                 classes[classIndex].isListed = true
                 listed.append(classIndex)
             }
-            place(classIndex, &view)
+            place(classIndex, now, &view)
         }
     }
 
@@ -105,8 +126,8 @@ public struct GlobalScheduler: Sendable {
 
     // MARK: Placing
 
-    private mutating func placeAll(_ view: inout ClusterView) {
-        for classIndex in listed { place(classIndex, &view) }
+    private mutating func placeAll(_ now: Timestamp, _ view: inout ClusterView) {
+        for classIndex in listed { place(classIndex, now, &view) }
         listed.removeAll { index in
             guard classes[index].waiting.isEmpty else { return false }
             classes[index].isListed = false
@@ -115,8 +136,8 @@ public struct GlobalScheduler: Sendable {
     }
 
     /// Names nodes for what waits of a class, as long as there are any.
-    private mutating func place(_ classIndex: Int, _ view: inout ClusterView) {
-        view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape)
+    private mutating func place(_ classIndex: Int, _ now: Timestamp, _ view: inout ClusterView) {
+        view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape, now)
         let shape = classes[classIndex].shape
         let demand = classes[classIndex].schedulingClass.demand
         while let record = classes[classIndex].waiting.first {
@@ -133,9 +154,9 @@ public struct GlobalScheduler: Sendable {
             var lot = 1
             if hasRoom {
                 lot = max(1, view.slotsUntilWorse(demand, at: slot, limit: Int(requests[record].waiting)))
-                view.deduct(demand, slots: lot, at: slot)
+                view.deduct(demand, slots: lot, at: slot, now)
             } else {
-                view.addQueued(lot, at: slot)
+                view.addQueued(lot, at: slot, now)
             }
             send(record, UInt32(lot), to: view.node(at: slot))
         }

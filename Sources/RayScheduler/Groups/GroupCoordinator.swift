@@ -119,7 +119,7 @@ public struct GroupCoordinator: Sendable {
         _ slot: Int, _ now: Timestamp, _ view: inout ClusterView, _ directives: inout [GroupDirective]
     ) {
         var placement = GroupPlacement(
-            specification: groups[slot].specification, nodes: groups[slot].nodes, random: random)
+            specification: groups[slot].specification, nodes: groups[slot].nodes, random: random, now: now)
         let failure = placement.choose(&view)
         random = placement.random
         if let failure { return wait(slot, failure, now, &directives) }

@@ -7,12 +7,14 @@ struct GroupPlacement {
     let specification: GroupSpecification
     var nodes: [NodeID?]
     var random: SeededRandom
+    let now: Timestamp
     private var taken: [(slot: Int, demand: ResourceVector)] = []
 
-    init(specification: GroupSpecification, nodes: [NodeID?], random: SeededRandom) {
+    init(specification: GroupSpecification, nodes: [NodeID?], random: SeededRandom, now: Timestamp) {
         self.specification = specification
         self.nodes = nodes
         self.random = random
+        self.now = now
     }
 
     /// Fills `nodes`, or leaves the view as it was.
@@ -27,7 +29,7 @@ struct GroupPlacement {
         case .strictSpread: failure = chooseEach(&view, isUsed: false, isStrict: true)
         }
         if failure != nil {
-            for (slot, demand) in taken { view.deduct(demand, slots: -1, at: slot) }
+            for (slot, demand) in taken { view.deduct(demand, slots: -1, at: slot, now) }
             taken = []
         }
         return failure
@@ -36,7 +38,7 @@ struct GroupPlacement {
     private var isEmpty: Bool { nodes.allSatisfy { $0 == nil } }
 
     private mutating func take(_ slot: Int, _ demand: ResourceVector, _ view: inout ClusterView) {
-        view.deduct(demand, slots: 1, at: slot)
+        view.deduct(demand, slots: 1, at: slot, now)
         taken.append((slot, demand))
     }
 
@@ -47,7 +49,7 @@ struct GroupPlacement {
         var sum = ResourceVector.zero
         for bundle in missing { sum.add(specification.bundles[bundle]) }
         var handle = ClusterView.ShapeHandle()
-        view.prepare(PlacementShape(demand: sum, labels: specification.labels), &handle)
+        view.prepare(PlacementShape(demand: sum, labels: specification.labels), &handle, now)
         var slot: Int?
         if let used = nodes.compactMap({ $0 }).first {
             slot = view.slot(of: used).flatMap { view.bucket(handle, of: $0) < PlacementBucket.available ? $0 : nil }
@@ -73,7 +75,7 @@ struct GroupPlacement {
         for bundle in missing {
             let demand = specification.bundles[bundle]
             var handle = ClusterView.ShapeHandle()
-            view.prepare(PlacementShape(demand: demand, labels: specification.labels), &handle)
+            view.prepare(PlacementShape(demand: demand, labels: specification.labels), &handle, now)
             let used = Set(nodes.compactMap { $0.flatMap(view.slot(of:)) })
             let wanted = view.firstAvailable(handle) { used.contains($0) == isUsed }
             guard let slot = wanted ?? (isStrict ? nil : view.firstAvailable(handle) { _ in true }) else {

@@ -19,6 +19,7 @@ extension NodeMachine {
                 return fail(record, .tooManyRequests, &directives)
             }
             hasChanged = true
+            if nextLook == .never { nextLook = now + ClusterView.assumptionTime }
             place(record, now, &view, &directives)
         }
     }
@@ -37,11 +38,11 @@ extension NodeMachine {
         let group = classes[classIndex].schedulingClass.constraint.groupID
         if let group, bundlesOfGroup[group] == nil { return fail(record, .groupGone(group), &directives) }
         if own.condition == .draining {
-            leave(record, &view, &directives)
+            leave(record, now, &view, &directives)
         } else if group != nil {
             requests[record].mode = .queue
         } else {
-            view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape)
+            view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape, now)
             switch requests[record].mode {
             case .place: placeFreely(record, now, &view, &directives)
             case .grantOrReject: acceptOrReject(record, now)
@@ -76,14 +77,14 @@ extension NodeMachine {
         } else {
             switch configuration.policy {
             case .localFirst: placeByScore(record, now, &view)
-            case .powerOfTwo: placeByTwoChoices(record, &view)
+            case .powerOfTwo: placeByTwoChoices(record, now, &view)
             case .bottomUp, .central: rejectBeyondRoom(record, now)
             }
         }
         guard requests[record].waiting > 0, requests[record].mode == .place else { return }
         let isBounced = requests[record].rejections >= configuration.rejectionLimit
         if !classes[classIndex].isFeasible {
-            queueElsewhere(record, &view)
+            queueElsewhere(record, now, &view)
         } else if isBounced {
             requests[record].mode = .queue
         }
@@ -121,15 +122,17 @@ extension NodeMachine {
             guard other < PlacementBucket.available,
                 let slot = view.drawBest(shape, excluding: ownSlot, using: &random)
             else { return }
-            spill(record, limit: requests[record].waiting - kept, to: slot, &view)
+            spill(record, limit: requests[record].waiting - kept, to: slot, now, &view)
         }
     }
 
     /// Names a node of the view for as many slots as keep it as good as it is.
-    private mutating func spill(_ record: Int, limit: UInt32, to slot: Int, _ view: inout ClusterView) {
+    private mutating func spill(
+        _ record: Int, limit: UInt32, to slot: Int, _ now: Timestamp, _ view: inout ClusterView
+    ) {
         let demand = classes[Int(requests[record].classIndex)].schedulingClass.demand
         let lot = max(1, view.slotsUntilWorse(demand, at: slot, limit: Int(limit)))
-        view.deduct(demand, slots: lot, at: slot)
+        view.deduct(demand, slots: lot, at: slot, now)
         send(record, UInt32(lot), to: view.node(at: slot), .grantOrReject)
     }
 
@@ -142,7 +145,7 @@ extension NodeMachine {
             let count = view.availableCount(classes[classIndex].shape)
             guard let slot = view.nextInRound(classes[classIndex].shape) else { return }
             let lot = max(1, Int(requests[record].waiting - kept) / max(1, count))
-            view.deduct(demand, slots: lot, at: slot)
+            view.deduct(demand, slots: lot, at: slot, now)
             if view.node(at: slot) == id {
                 kept += UInt32(lot)
             } else {
@@ -153,7 +156,7 @@ extension NodeMachine {
     }
 
     /// The better of two nodes that are drawn, for each slot.
-    private mutating func placeByTwoChoices(_ record: Int, _ view: inout ClusterView) {
+    private mutating func placeByTwoChoices(_ record: Int, _ now: Timestamp, _ view: inout ClusterView) {
         let classIndex = Int(requests[record].classIndex)
         let demand = classes[classIndex].schedulingClass.demand
         let shape = classes[classIndex].shape
@@ -163,7 +166,7 @@ extension NodeMachine {
                 let second = view.drawAny(shape, excluding: nil, using: &random)
             else { return }
             let chosen = view.load(demand, at: second) < view.load(demand, at: first) ? second : first
-            view.addQueued(1, at: chosen)
+            view.addQueued(1, at: chosen, now)
             if view.node(at: chosen) == id {
                 kept += 1
             } else {
@@ -198,25 +201,27 @@ extension NodeMachine {
     }
 
     /// What this node can never run waits where it can be run, where the queues are shortest.
-    private mutating func queueElsewhere(_ record: Int, _ view: inout ClusterView) {
+    private mutating func queueElsewhere(_ record: Int, _ now: Timestamp, _ view: inout ClusterView) {
         let shape = classes[Int(requests[record].classIndex)].shape
         while requests[record].waiting > 0,
             let slot = view.drawBest(shape, excluding: view.slot(of: id), using: &random)
         {
             let lot = max(1, requests[record].waiting / UInt32(max(1, view.feasibleCount(shape))))
-            view.addQueued(Int(lot), at: slot)
+            view.addQueued(Int(lot), at: slot, now)
             send(record, lot, to: view.node(at: slot), .queue)
         }
     }
 
     /// This node is being drained: another one takes over what it was asked.
-    private mutating func leave(_ record: Int, _ view: inout ClusterView, _ directives: inout [NodeDirective]) {
+    private mutating func leave(
+        _ record: Int, _ now: Timestamp, _ view: inout ClusterView, _ directives: inout [NodeDirective]
+    ) {
         let classIndex = Int(requests[record].classIndex)
         let constraint = classes[classIndex].schedulingClass.constraint
         if requests[record].mode == .grantOrReject { return reject(record, requests[record].waiting) }
         if let group = constraint.groupID { return fail(record, .groupGone(group), &directives) }
         if constraint == .node(id) { return }
-        view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape)
+        view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape, now)
         guard let slot = view.drawBest(classes[classIndex].shape, excluding: view.slot(of: id), using: &random) else {
             return
         }
@@ -318,13 +323,14 @@ extension NodeMachine {
 
     /// The view has changed: what waits here may go elsewhere.
     mutating func reconsider(_ now: Timestamp, _ view: inout ClusterView, _ directives: inout [NodeDirective]) {
-        guard requests.waitingSlots > 0 else { return }
+        guard requests.waitingSlots > 0 else { return nextLook = .never }
+        nextLook = now + ClusterView.assumptionTime
         for queue in activeQueues where queues[queue].key.group == nil {
             for classIndex in classLinks.indices(of: queues[queue].round) {
                 reconsider(class: classIndex, now, &view, &directives)
             }
         }
-        if own.isPullLimited { spillFromTails(&view, &directives) }
+        if own.isPullLimited { spillFromTails(now, &view, &directives) }
     }
 
     private mutating func reconsider(
@@ -333,7 +339,7 @@ extension NodeMachine {
         if own.condition == .draining {
             while let record = classes[classIndex].settled.first ?? classes[classIndex].ready.first {
                 let before = requests[record].unplaced
-                leave(record, &view, &directives)
+                leave(record, now, &view, &directives)
                 guard requests[record].unplaced < before else { return }
                 unlinkIfPlaced(record)
             }
@@ -350,19 +356,19 @@ extension NodeMachine {
             }
             return
         }
-        view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape)
+        view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape, now)
         let ownSlot = view.slot(of: id)
         while let record = classes[classIndex].ready.first,
             view.bestBucket(classes[classIndex].shape, excluding: ownSlot) < PlacementBucket.available,
             let slot = view.drawBest(classes[classIndex].shape, excluding: ownSlot, using: &random)
         {
-            spill(record, limit: requests[record].unplaced, to: slot, &view)
+            spill(record, limit: requests[record].unplaced, to: slot, now, &view)
             unlinkIfPlaced(record)
         }
         if !classes[classIndex].isFeasible {
             while let record = classes[classIndex].ready.first {
                 let before = requests[record].waiting
-                queueElsewhere(record, &view)
+                queueElsewhere(record, now, &view)
                 guard requests[record].waiting < before else { return }
                 unlinkIfPlaced(record)
             }
@@ -376,21 +382,23 @@ extension NodeMachine {
         own.isPullLimited = isLimited
         hasChanged = true
         reconsider(now, &view, &directives)
-        if isLimited { spillFromTails(&view, &directives) }
+        if isLimited { spillFromTails(now, &view, &directives) }
     }
 
     /// Arguments can not come in: the newest that wait for some go where there is room, the oldest keep their turn.
-    private mutating func spillFromTails(_ view: inout ClusterView, _ directives: inout [NodeDirective]) {
+    private mutating func spillFromTails(
+        _ now: Timestamp, _ view: inout ClusterView, _ directives: inout [NodeDirective]
+    ) {
         for classIndex in classes.indices {
             while let record = classes[classIndex].pulling.last, requests[record].mode == .place,
                 classes[classIndex].schedulingClass.constraint == .hybrid
             {
-                view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape)
+                view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape, now)
                 let ownSlot = view.slot(of: id)
                 guard view.bestBucket(classes[classIndex].shape, excluding: ownSlot) < PlacementBucket.available,
                     let slot = view.drawBest(classes[classIndex].shape, excluding: ownSlot, using: &random)
                 else { break }
-                spill(record, limit: requests[record].unplaced, to: slot, &view)
+                spill(record, limit: requests[record].unplaced, to: slot, now, &view)
                 unlinkIfPlaced(record)
             }
         }
@@ -403,7 +411,7 @@ extension NodeMachine {
         hasChanged = true
         for classIndex in classes.indices {
             for record in requestLinks.indices(of: classes[classIndex].pulling) {
-                leave(record, &view, &directives)
+                leave(record, now, &view, &directives)
                 unlinkIfPlaced(record)
             }
         }

@@ -88,6 +88,8 @@ public struct NodeMachine: Sendable {
     var acknowledgedVersion: UInt64 = 0
     var nextReport = Timestamp.zero
     var nextViewPull = Timestamp.zero
+    /// When what waits is looked at again, even if no view arrives.
+    var nextLook = Timestamp.never
     var isDrained = false
 
     /// - Parameters:
@@ -184,7 +186,7 @@ public struct NodeMachine: Sendable {
     public var nextDeadline: Timestamp {
         let report = hasChanged || acknowledgedVersion < own.version ? nextReport : .never
         let extra = waitingToLend.isEmpty ? Timestamp.never : nextExtraWorker
-        return min(min(report, extra), min(min(nextLeaseSweep, nextViewPull), nextIdleWorker))
+        return min(min(min(report, extra), min(nextLeaseSweep, nextViewPull)), min(nextIdleWorker, nextLook))
     }
 
     /// Does what time has made due. Calling it early or often is harmless.
@@ -196,6 +198,7 @@ public struct NodeMachine: Sendable {
         if now >= nextLeaseSweep { sweepLeases(now, &directives) }
         if now >= nextIdleWorker { stopIdleWorkers(now, &directives) }
         lendMore(now)
+        if now >= nextLook { reconsider(now, &view, &directives) }
         finish(now, &view, &directives)
     }
 

@@ -12,6 +12,18 @@ public struct ClusterView: Sendable {
     static let shapeLimit = 64
     /// Dead nodes remembered, so that no late report brings them back.
     static let deadLimit = 4096
+    /// How long something counts that was sent to a node which publishes nothing.
+    static let assumptionTime = Duration.seconds(1)
+
+    /// What was sent to a node since it published its state.
+    private struct Assumption: Sendable {
+        let slot: Int32
+        let count: Int32
+        let version: UInt64
+        /// Nil for what only waits there.
+        let demand: ResourceVector?
+        let end: Timestamp
+    }
 
     /// Utilisation below which nodes count as equally good.
     public let spreadThreshold: Double
@@ -24,6 +36,8 @@ public struct ClusterView: Sendable {
     private var deadNodes = Fifo<NodeID>()
     /// Nodes that are known and not dead.
     public private(set) var nodeCount = 0
+
+    private var assumptions = Fifo<Assumption>()
 
     private var shapes: [ShapeIndex] = []
     private var indexOfShape: [PlacementShape: Int] = [:]
@@ -127,7 +141,8 @@ public struct ClusterView: Sendable {
     }
 
     /// The index of a shape; made when it is not there.
-    mutating func prepare(_ shape: PlacementShape, _ handle: inout ShapeHandle) {
+    mutating func prepare(_ shape: PlacementShape, _ handle: inout ShapeHandle, _ now: Timestamp) {
+        dropOldAssumptions(now)
         shapeUses += 1
         if isPrepared(handle) {
             shapes[handle.index].lastUse = shapeUses
@@ -216,16 +231,45 @@ public struct ClusterView: Sendable {
         return min(most, max(1, Int((room / own).rounded(.up))))
     }
 
-    /// Takes off what was just sent to a node, until it publishes its next state.
-    mutating func deduct(_ demand: ResourceVector, slots count: Int, at slot: Int) {
-        nodes[slot].available.subtract(demand, times: count)
+    /// Takes off what was just sent to a node, until it publishes its next state or a while has passed.
+    mutating func deduct(_ demand: ResourceVector, slots count: Int, at slot: Int, _ now: Timestamp) {
+        assume(
+            Assumption(
+                slot: Int32(slot), count: Int32(count), version: nodes[slot].version, demand: demand,
+                end: now + Self.assumptionTime))
+    }
+
+    /// Counts what was just sent to a node to wait there, until it publishes its next state or a while has passed.
+    mutating func addQueued(_ count: Int, at slot: Int, _ now: Timestamp) {
+        assume(
+            Assumption(
+                slot: Int32(slot), count: Int32(count), version: nodes[slot].version, demand: nil,
+                end: now + Self.assumptionTime))
+    }
+
+    private mutating func assume(_ assumption: Assumption) {
+        change(by: assumption, times: 1)
+        assumptions.append(assumption)
+    }
+
+    private mutating func change(by assumption: Assumption, times sign: Int) {
+        let slot = Int(assumption.slot)
+        let count = sign * Int(assumption.count)
+        if let demand = assumption.demand {
+            nodes[slot].available.subtract(demand, times: count)
+        } else {
+            nodes[slot].queued = UInt32(clamping: Int64(nodes[slot].queued) + Int64(count))
+        }
         update(slot, isStructural: false)
     }
 
-    /// Counts what was just sent to a node to wait there, until it publishes its next state.
-    mutating func addQueued(_ count: Int, at slot: Int) {
-        nodes[slot].queued = UInt32(clamping: UInt64(nodes[slot].queued) + UInt64(count))
-        update(slot, isStructural: false)
+    /// Takes back what was assumed of nodes that have published nothing since: it never arrived there, or is over.
+    mutating func dropOldAssumptions(_ now: Timestamp) {
+        while let oldest = assumptions.first, oldest.end <= now {
+            _ = assumptions.popFirst()
+            let report = nodes[Int(oldest.slot)]
+            if report.version == oldest.version, report.condition != .dead { change(by: oldest, times: -1) }
+        }
     }
 
     /// The load of a node, for comparison with another: queued slots per CPU, then utilisation.
