@@ -61,4 +61,47 @@ import Testing
         }
         #expect(run() == run())
     }
+
+    /// Nodes, workers and submitters die; tasks need GPUs, groups and arguments.
+    @Test(arguments: 1...20)
+    func nothingIsLeftOverAfterDeaths(seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        var cluster = Cluster(
+            nodes: (0..<6).map { capacity(2, gpus: $0 % 2 == 0 ? 2 : 0) }, seed: seed, faults: .rough)
+        cluster.runTime = 20_000_000
+        let drivers = (0..<4).map { cluster.addSubmitter(on: $0) }
+        let object = ObjectID(owner: drivers[0], sequence: 1)
+        cluster.resolutions[object] = .stored(bytes: 1 << 20, nodes: [cluster.nodeIDs[4], cluster.nodeIDs[5]])
+        let group = GroupID(creator: drivers[1], number: 1)
+        cluster.handle(
+            .create(
+                GroupSpecification(id: group, strategy: .spread, bundles: Array(repeating: ResourceVector(cpu: 1), count: 3))))
+        let halfGPU = SchedulingClass(
+            demand: ResourceVector(cpu: 1, others: [.init(.gpu, ResourceAmount(fraction: 0.5))]), function: 2)
+        let inGroup = SchedulingClass(demand: ResourceVector(cpu: 1), constraint: .group(group, bundle: nil), function: 3)
+        for round in 0..<8 {
+            for (index, driver) in drivers.enumerated() where cluster.submitters[driver] != nil {
+                cluster.submit(5, of: oneCPU, by: driver, from: round * 100)
+                cluster.submit(5, of: halfGPU, by: driver, from: round * 100 + 10)
+                cluster.submit(5, of: oneCPU, by: driver, from: round * 100 + 20, dependencies: [object])
+                guard index == 1 else { continue }
+                cluster.submit(5, of: inGroup, by: driver, from: round * 100 + 30)
+            }
+            cluster.run(for: .milliseconds(Int64.random(in: 1...200, using: &random)))
+            if round == 3 { cluster.kill(node: cluster.nodeIDs[5]) }
+            if round == 4 { cluster.kill(worker: drivers[0]) }
+            if random.chance(0.5), let worker = cluster.executors.keys.sorted().randomElement(using: &random) {
+                cluster.kill(worker: worker)
+            }
+        }
+        let isDone = cluster.run(for: .seconds(120)) { cluster in
+            drivers.allSatisfy { cluster.submitters[$0].map { $0.taskCount == 0 } ?? true }
+        }
+        #expect(isDone)
+        cluster.handle(.remove(group))
+        cluster.run(for: .seconds(60))
+        #expect(cluster.groupsRemoved == [group])
+        #expect(cluster.leftovers == [])
+        #expect(cluster.violations.prefix(5) == [])
+    }
 }
