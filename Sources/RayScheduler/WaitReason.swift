@@ -12,6 +12,8 @@ public enum WaitReason: Hashable, Sendable, CustomStringConvertible {
     case resource(ResourceName, needed: ResourceAmount, available: ResourceAmount, total: ResourceAmount)
     /// A worker process is starting.
     case workerStart(starting: UInt32)
+    /// The node has as many workers on leases as it may have.
+    case workerLimit(UInt32)
     /// Room goes to a request that has waited longer and needs more.
     case olderRequest(LeaseRequestID)
     /// Other classes that wait have fewer leases here, and are served before it.
@@ -24,6 +26,8 @@ public enum WaitReason: Hashable, Sendable, CustomStringConvertible {
     case nodeAbsent(NodeID)
     /// The node takes no more work.
     case draining
+    /// It is about to be placed.
+    case placing
 
     public var description: String {
         switch self {
@@ -34,6 +38,7 @@ public enum WaitReason: Hashable, Sendable, CustomStringConvertible {
         case .resource(let name, let needed, let available, let total):
             "needs \(needed) \(name); \(available) of \(total) is free"
         case .workerStart(let starting): "waits for a worker; \(starting) \(starting == 1 ? "is" : "are") starting"
+        case .workerLimit(let limit): "the node has \(limit) workers on leases, as many as it may have"
         case .olderRequest(let id): "\(id) has waited longer and gets the next room"
         case .fairness(let running):
             "other classes come first, for they have fewer leases; this one has \(running)"
@@ -41,6 +46,7 @@ public enum WaitReason: Hashable, Sendable, CustomStringConvertible {
             "no node has \(needed) \(name); the most is \(largest)"
         case .infeasibleLabels(let selector): "no node with \(selector) has the resources"
         case .nodeAbsent(let node): "may run on \(node) only, which is not there"
+        case .placing: "is about to be placed"
         case .draining: "the node is being drained, and no other has room"
         }
     }

@@ -35,7 +35,7 @@ import Testing
     }
 
     @Test func namesHaveTextOrderAndALimit() {
-        #expect(ResourceName("") == nil)
+        #expect(ResourceName(String()) == nil)
         #expect(ResourceName(String(repeating: "a", count: 25)) == nil)
         #expect(ResourceName(String(repeating: "a", count: 24))?.description.count == 24)
         let names: [ResourceName] = ["b", "GPU", "ab", "a", "accelerator_type:A100"]

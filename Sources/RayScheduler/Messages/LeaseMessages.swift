@@ -4,11 +4,19 @@ public import RayCore
 
 /// Who sends and receives. Identities hold the incarnation: a restarted node or worker is another party.
 @frozen
-public enum Party: Hashable, Sendable {
+public enum Party: Hashable, Sendable, CustomStringConvertible {
     case worker(WorkerID)
     case node(NodeID)
     /// The control store's process: views, placement groups, and the global scheduler where there is one.
     case controlStore
+
+    public var description: String {
+        switch self {
+        case .worker(let worker): worker.description
+        case .node(let node): node.description
+        case .controlStore: "control store"
+        }
+    }
 }
 
 /// A request for leases: unique for ever, since the submitter's identity is.
@@ -68,7 +76,7 @@ public enum RequestMode: Hashable, Sendable {
 }
 
 /// Asks for `slots` leases of a class. Repeated until answered; a repetition has the same content but for
-/// `attempt`, `answered` and `settledBelow`.
+/// `attempt`, `settledBelow`, `answered` and `wanted`.
 public struct LeaseRequest: Sendable {
     public let id: LeaseRequestID
     /// Counts the transmissions.
@@ -77,6 +85,9 @@ public struct LeaseRequest: Sendable {
     public var settledBelow: UInt64
     public let schedulingClass: SchedulingClass
     public let slots: UInt32
+    /// How many of `slots` are wanted still, counting those that the answer settles. It only falls: to lower it
+    /// is to cancel, so that a cancellation needs no message of its own and can not overtake its request.
+    public var wanted: UInt32
     /// How many parts of the answer the submitter has.
     public var answered: UInt32
     /// Made local and pinned before the grant.
@@ -99,6 +110,7 @@ public struct LeaseRequest: Sendable {
         self.settledBelow = settledBelow
         self.schedulingClass = schedulingClass
         self.slots = slots
+        wanted = slots
         self.answered = answered
         self.arguments = arguments
         self.mode = mode
@@ -201,21 +213,6 @@ public struct LeaseAnswer: Sendable {
     }
 }
 
-/// Gives up the slots of a request that still wait, but for `keep`. Repeated until the answer says so.
-public struct LeaseCancel: Sendable {
-    public let id: LeaseRequestID
-    public var attempt: UInt32
-    public var settledBelow: UInt64
-    public var answered: UInt32
-
-    public init(id: LeaseRequestID, attempt: UInt32, settledBelow: UInt64, answered: UInt32) {
-        self.id = id
-        self.attempt = attempt
-        self.settledBelow = settledBelow
-        self.answered = answered
-    }
-}
-
 /// Gives a lease back. Repeated until acknowledged.
 public struct LeaseReturn: Hashable, Sendable {
     public let lease: LeaseID
@@ -231,24 +228,17 @@ public struct LeaseReturn: Hashable, Sendable {
 /// Says that leases are in use. A lease that is not renewed within its term is taken back.
 public struct LeaseRenewal: Sendable {
     public let submitter: WorkerID
-    /// Counts up.
-    public let round: UInt64
     public let leases: [LeaseID]
 
-    public init(submitter: WorkerID, round: UInt64, leases: [LeaseID]) {
+    public init(submitter: WorkerID, leases: [LeaseID]) {
         self.submitter = submitter
-        self.round = round
         self.leases = leases
     }
 }
 
-/// Answers a renewal: these leases do not exist any more.
+/// Answers a renewal: these leases do not exist any more, and never will again.
 public struct LeaseRenewed: Sendable {
-    public let round: UInt64
     public let lost: [LeaseID]
 
-    public init(round: UInt64, lost: [LeaseID]) {
-        self.round = round
-        self.lost = lost
-    }
+    public init(lost: [LeaseID]) { self.lost = lost }
 }

@@ -4,7 +4,6 @@
 public enum SchedulerMessage: Sendable {
     // Submitter to node, or to the global scheduler.
     case request(LeaseRequest)
-    case cancel(LeaseCancel)
     // Submitter to node.
     case giveBack(LeaseReturn)
     case renew(LeaseRenewal)

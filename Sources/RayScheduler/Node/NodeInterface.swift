@@ -33,10 +33,6 @@ public struct NodeCapacity: Sendable {
 /// Limits and times of a node.
 public struct NodeConfiguration: Sendable {
     public var policy = SchedulingPolicy.localFirst
-    /// Utilisation up to which nodes count as equally good.
-    public var spreadThreshold = 0.5
-    /// Share of the nodes with room among which one is drawn, best first.
-    public var choiceFraction = 0.2
     /// A lease that is not renewed for this long is taken back, and its worker ended.
     public var leaseTerm = Duration.seconds(10)
     /// Between publications of the node's state, when it has changed.
@@ -47,12 +43,16 @@ public struct NodeConfiguration: Sendable {
     public var extraWorkers = 32
     /// Until the first worker beyond `extraWorkers`; doubles with each, up to ten times.
     public var extraWorkerDelay = Duration.seconds(1)
+    /// Leases at a time, whatever their demand.
+    public var leaseLimit = 4096
     /// Worker processes that start at a time; zero for one a CPU.
     public var startingWorkers = 0
     /// Failed starts in a row of one environment before its requests fail.
     public var startAttempts = 5
-    /// How long a worker without a lease stays, beyond one a free CPU.
+    /// How long a worker without a lease stays, when there are more of them than CPUs.
     public var idleWorker = Duration.seconds(1)
+    /// After so long without news from the control store it is asked for changes.
+    public var viewSilence = Duration.seconds(3)
     /// Rejections after which a request waits here instead of being spilled again.
     public var rejectionLimit = 2
     /// Waiting time after which a request that does not fit keeps later ones from taking its room.
@@ -66,7 +66,7 @@ public struct NodeConfiguration: Sendable {
 /// What happens to a node.
 public enum NodeEvent: Sendable {
     case received(SchedulerMessage, from: Party)
-    /// A worker of this node is up. Answers `startWorker`, or comes by itself.
+    /// A worker of this node is up. Answers `startWorker`, or comes by itself, or stays though it was to be stopped.
     case workerReady(WorkerID, environment: UInt64)
     /// Answers `startWorker`.
     case workerStartFailed(environment: UInt64)
@@ -94,12 +94,25 @@ public enum NodeDirective: Sendable {
     case send(SchedulerMessage, to: Party)
     /// Start a worker process. `workerReady` or `workerStartFailed` follows.
     case startWorker(environment: UInt64)
-    /// End a worker process. `workerDied` follows.
-    case stopWorker(WorkerID)
+    /// End a worker process. `workerDied` follows. One that is idle may stay for what it owns: `workerReady` says so
+    /// then. Any other has lost its lease, and must end at once.
+    case stopWorker(WorkerID, isIdle: Bool)
     /// Make an object local and pin it. `argumentLocal` follows, unless `release` comes first.
     case pull(ObjectID)
     /// Unpin an object, or stop its pull.
     case release(ObjectID)
     /// After `drain`: no lease is left.
     case drained
+}
+
+/// Counts of a node, for those who watch it.
+public struct NodeStatistics: Hashable, Sendable {
+    public var granted: UInt64 = 0
+    /// Slots that were sent to other nodes.
+    public var spilled: UInt64 = 0
+    public var rejected: UInt64 = 0
+    /// Leases that ended otherwise than by their submitter.
+    public var revoked: UInt64 = 0
+
+    public init() {}
 }

@@ -66,7 +66,7 @@ public enum SubmitterEvent: Sendable {
     case nodeDied(NodeID)
     /// A worker of a living node has died.
     case workerDied(WorkerID)
-    /// Where the bundles of a group are, by index. Tasks in the group wait for this.
+    /// Where the bundles of a group are, by index. Answers `locate`, or comes by itself.
     case groupPlaced(GroupID, nodes: [NodeID])
     /// Tasks in the group that have not started fail.
     case groupRemoved(GroupID)
@@ -104,7 +104,32 @@ public enum TaskEnd: Hashable, Sendable, CustomStringConvertible {
 public enum SubmitterDirective: Sendable {
     /// Find out what becomes of an object, and say so with `resolved`, once.
     case resolve(ObjectID)
+    /// Find out where a placement group is, and say so with `groupPlaced` or `groupRemoved` as soon as it is known.
+    case locate(GroupID)
     case send(SchedulerMessage, to: Party)
     /// A task is over: the last that is heard of it.
     case ended(TaskID, TaskEnd)
+}
+
+/// Why a task has not started.
+public enum TaskWait: Hashable, Sendable, CustomStringConvertible {
+    /// So many objects that it depends on are not there.
+    case dependencies(Int)
+    case group(GroupID)
+    /// What was last heard about the tasks of its class that wait, and from whom.
+    case lease(WaitReason, at: Party)
+    /// Leases were asked for, and no answer has come yet.
+    case asking
+    /// It is at a worker.
+    case pushed(WorkerID)
+
+    public var description: String {
+        switch self {
+        case .dependencies(let count): "waits for \(count) object\(count == 1 ? "" : "s")"
+        case .group(let group): "\(group) is not placed yet"
+        case .lease(let reason, at: let party): "\(party): \(reason)"
+        case .asking: "a lease was asked for"
+        case .pushed(let worker): "is at \(worker)"
+        }
+    }
 }
