@@ -22,6 +22,21 @@ public struct Envelope: Sendable, Equatable {
     public var message: OwnershipMessage?
 }
 
+extension Envelope {
+    /// What the control store answers to a sender that it has declared dead. It has no number, for the conversation with
+    /// the dead is over.
+    static func fence(_ death: Death, from controlStore: WorkerID, to dead: WorkerID) -> Envelope {
+        Envelope(
+            sender: controlStore, receiver: dead, sequence: 0, acknowledged: 0, attempt: 1, message: .fenced(death))
+    }
+
+    /// The death of the receiver, if this says so.
+    func fence(from controlStore: WorkerID) -> Death? {
+        guard sender == controlStore, sequence == 0, case .fenced(let death) = message else { return nil }
+        return death
+    }
+}
+
 /// One message of the protocol. docs/ownership.md says who sends it when, and what it promises.
 public enum OwnershipMessage: Sendable, Equatable {
     // Borrowing: between a borrower, the owner and the one who lent.
@@ -79,8 +94,8 @@ public enum OwnershipMessage: Sendable, Equatable {
     // Detached objects: between a creator and the owner of detached objects.
     /// Own an object for me, which I shall make. `request` tells requests apart, `claim` is my borrower's claim.
     case adopt(request: UInt64, claim: UInt64)
-    /// It is the return of this task, whose first attempt is yours.
-    case adopted(request: UInt64, TaskID)
+    /// It is the return of this task, whose first attempt is yours; the claim is registered.
+    case adopted(request: UInt64, TaskID, claim: UInt64)
     /// End what `adopt` began: the object lives as long as others refer to it, no longer for itself.
     case disown(ObjectID)
 }

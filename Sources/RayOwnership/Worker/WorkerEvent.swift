@@ -41,7 +41,8 @@ public enum WorkerEvent: Sendable {
     case cancel(TaskID)
 
     // Tasks that this process runs.
-    /// A pushed task is about to start. `arguments` are all references that came with it. Repeats are ignored.
+    /// A pushed task is about to start. `arguments` are all references that came with it, nested ones too. Repeats are
+    /// ignored.
     case taskStarted(TaskID, attempt: UInt32, arguments: [ObjectID])
     /// It ended. Handles that the function has dropped were released before.
     case taskFinished(TaskID, attempt: UInt32, TaskOutcome)
@@ -67,17 +68,23 @@ public struct TaskSubmission: Sendable {
     public var task: TaskID
     /// At least 1; the machine gave out as many.
     public var returns: Int
-    /// All references that travel with it: arguments by reference, and those inside of arguments by value.
+    /// Arguments by reference. The task runs once they are there, and fails if one has failed.
     public var arguments: [ObjectID]
+    /// References inside of arguments by value. They are protected, not waited for.
+    public var nested: [ObjectID]
     /// How often it may run again; nil without limit.
     public var maximumRetries: Int?
     /// Size of the specification, which counts against the limit of lineage.
     public var lineageBytes: Int
 
-    public init(task: TaskID, returns: Int, arguments: [ObjectID], maximumRetries: Int?, lineageBytes: Int) {
+    public init(
+        task: TaskID, returns: Int, arguments: [ObjectID], nested: [ObjectID] = [], maximumRetries: Int?,
+        lineageBytes: Int
+    ) {
         self.task = task
         self.returns = returns
         self.arguments = arguments
+        self.nested = nested
         self.maximumRetries = maximumRetries
         self.lineageBytes = lineageBytes
     }
