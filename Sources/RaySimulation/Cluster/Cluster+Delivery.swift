@@ -102,7 +102,7 @@ extension Cluster {
         case .control:
             switch message {
             case .report, .pullViews: hub(.received(message, from: sender))
-            case .request, .cancel: global(.received(message, from: sender))
+            case .request: global(.received(message, from: sender))
             default: preconditionFailure("the control store can not get \(message)")
             }
         case .raylet(let node, _):
@@ -126,12 +126,11 @@ extension Message {
         case .scheduler(let message, _):
             switch message {
             case .request(let request): 1 << 32 | request.id.sequence
-            case .cancel(let cancel): 2 << 32 | cancel.id.sequence
             case .giveBack(let lease): 3 << 32 | lease.lease.number
-            case .renew(let renewal): 4 << 32 | renewal.round
+            case .renew(let renewal): 4 << 32 | UInt64(renewal.leases.count)
             case .answer(let answer): 5 << 32 | answer.id.sequence
             case .gaveBack(let lease): 6 << 32 | lease.number
-            case .renewed(let renewed): 7 << 32 | renewed.round
+            case .renewed(let renewed): 7 << 32 | UInt64(renewed.lost.count)
             case .push(let push): 8 << 32 | push.task.sequence
             case .cancelTask(let cancel): 9 << 32 | cancel.lease.number
             case .taskReport(let report): 10 << 32 | report.lease.number

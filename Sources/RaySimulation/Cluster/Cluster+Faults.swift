@@ -45,7 +45,7 @@ extension Cluster {
         workers.append(
             SimulatedWorker(
                 id: id, node: node, isDriver: isDriver, owner: WorkerMachine(id: id, configuration: ownership),
-                submitter: SubmitterMachine(id: id, configuration: submitter, seed: machineSeeds.next()),
+                submitter: SubmitterMachine(id: id, configuration: submitter),
                 executor: ExecutorMachine(id: id)))
         holder(node, .workerStarted(id))
         arm(.worker(workers.count - 1))

@@ -8,6 +8,7 @@ extension Cluster {
     // MARK: Worker
 
     func owner(_ worker: Int, _ event: WorkerEvent) {
+        trace?("  \(workers[worker].id) owner \(event)")
         var directives = workerBuffers.popLast() ?? []
         workers[worker].owner.handle(event, now: reading(workers[worker].node), into: &directives)
         arm(.worker(worker))
@@ -16,10 +17,11 @@ extension Cluster {
         for directive in directives where workers[worker].isAlive { perform(directive, worker) }
         directives.removeAll(keepingCapacity: true)
         workerBuffers.append(directives)
-        judge.inspect(&workers[worker].owner)
+        if events % Self.violationInterval == 0 { judge.inspect(workers[worker].owner) }
     }
 
     private func perform(_ directive: WorkerDirective, _ worker: Int) {
+        trace?("  \(workers[worker].id) owner wants \(directive)")
         switch directive {
         case .send(let envelope): send(envelope, at: workers[worker].node)
         case .runTask(let task, let attempt): runWanted(worker, task, attempt: attempt)
@@ -73,6 +75,9 @@ extension Cluster {
         case .worker(let dead): submitter(worker, .workerDied(dead))
         }
     }
+
+    /// Events between looks into a machine, which take time in proportion to its state.
+    static let violationInterval = 32
 
     // MARK: Holder
 

@@ -86,7 +86,7 @@ extension Cluster {
         switch step {
         case .compute(let duration):
             guard let serial = workers[worker].frame?.serial else { return false }
-            queue.insert(.resume(worker: worker, frame: serial), at: now + duration)
+            queue.insert(.resume(worker: worker, frame: serial), at: now + duration * settings.workFactor)
             return false
         case .put(let variable, let bytes, let holding): put(worker, variable, bytes: bytes, holding: holding)
         case .submit(let recipe, let arguments, let results):
@@ -155,8 +155,8 @@ extension Cluster {
             worker,
             .submit(
                 RayOwnership.TaskSubmission(
-                    task: task, returns: results.count, arguments: objects,
-                    maximumRetries: actor == nil ? workload.recipes[recipe].retries : 0, lineageBytes: 200)))
+                    task: task, returns: results.count, arguments: given.filter(\.isValue).map(\.object),
+                    nested: given.filter { !$0.isValue }.map(\.object), maximumRetries: actor == nil ? workload.recipes[recipe].retries : 0, lineageBytes: 200)))
     }
 
     private func take(_ worker: Int, from source: Variable, index: Int, into variable: Variable) {
@@ -225,16 +225,18 @@ extension Cluster {
 
     /// Asks the owner machine, for the first time or after a copy was not where it should be.
     func getAgain(_ worker: Int, _ waiter: UInt64) {
-        guard workers[worker].isAlive, let waiting = workers[worker].waiters[waiter] else { return }
+        guard workers[worker].isAlive, let waiting = workers[worker].waiters[waiter], !waiting.isAsked else { return }
+        workers[worker].waiters[waiter]?.isAsked = true
         let deadline = nodes[workers[worker].node].clock.reading(at: waiting.deadline)
         owner(worker, .get(waiting.object, waiter: waiter, deadline: deadline))
     }
 
     /// The owner machine answers a get.
     func delivered(_ worker: Int, _ waiter: UInt64, _ outcome: GetOutcome) {
-        guard let waiting = workers[worker].waiters[waiter] else {
+        guard let waiting = workers[worker].waiters[waiter], waiting.isAsked else {
             return judge.violate(.answeredTwice, "get \(waiter) of \(workers[worker].id) ended again: \(outcome)")
         }
+        workers[worker].waiters[waiter]?.isAsked = false
         if case .located(let located) = outcome, case .variable = waiting.purpose {
             return fetch(worker, waiter, waiting.object, located)
         }
@@ -242,9 +244,10 @@ extension Cluster {
         switch (outcome, waiting.purpose) {
         case (.inline(let bytes), .variable): answer(worker, waiting, Value(bytes: bytes))
         case (.inline, .dependency): submitter(worker, .resolved(waiting.object, .inline))
-        case (.located(let located), _):
+        case (.located(let located), .variable), (.located(let located), .dependency):
             let places = located.locations.filter { $0.chunks == nil }.map(\.node)
             submitter(worker, .resolved(waiting.object, .stored(bytes: located.size, nodes: places)))
+        case (_, .nobody): break
         case (.failed(let error), let purpose):
             coverage.reach(error.mark)
             let late = now > waiting.deadline ? now - waiting.deadline : 0
@@ -280,7 +283,7 @@ extension Cluster {
         guard case .task = workers[worker].frame?.role else { return }
         coverage.reach(.blocked)
         workers[worker].frame?.isBlocked = true
-        judge.blocked(workers[worker].id, true)
+        judge.blocked(workers[worker].id)
         executor(worker, .blocked)
         if workers[worker].isAlive { nodeScheduler(workers[worker].node, .workerBlocked(workers[worker].id)) }
     }
@@ -288,7 +291,6 @@ extension Cluster {
     private func unblock(_ worker: Int) {
         guard workers[worker].frame?.isBlocked == true else { return }
         workers[worker].frame?.isBlocked = false
-        judge.blocked(workers[worker].id, false)
         executor(worker, .unblocked)
         if workers[worker].isAlive { nodeScheduler(workers[worker].node, .workerUnblocked(workers[worker].id)) }
     }
@@ -301,8 +303,8 @@ extension Cluster {
         workers[worker].frame?.isInterrupted = true
         for (waiter, waiting) in workers[worker].waiters.sorted(by: { $0.key < $1.key }) {
             guard case .variable = waiting.purpose else { continue }
-            workers[worker].waiters[waiter] = nil
-            owner(worker, .cancelGet(waiter: waiter))
+            workers[worker].waiters[waiter]?.purpose = .nobody
+            if waiting.isAsked { owner(worker, .cancelGet(waiter: waiter)) } else { workers[worker].waiters[waiter] = nil }
         }
         workers[worker].frame?.outstanding = 0
         resumeSoon(worker)

@@ -23,8 +23,11 @@ extension Cluster {
     }
 
     private func perform(_ directive: SubmitterDirective, _ worker: Int) {
+        trace?("  \(workers[worker].id) submitter wants \(directive)")
         guard workers[worker].isAlive else { return }
         switch directive {
+        // Nothing asks for placement groups.
+        case .locate(let group): submitter(worker, .groupRemoved(group))
         case .resolve(let object): get(worker, object, purpose: .dependency)
         case .send(let message, let party):
             if case .push(let push) = message { assign(worker, push, to: party) }
@@ -125,6 +128,7 @@ extension Cluster {
     }
 
     private func perform(_ directive: NodeDirective, _ node: Int) {
+        trace?("  \(nodes[node].id) scheduler wants \(directive)")
         switch directive {
         case .send(let message, let party):
             send(message, to: party, from: .node(nodes[node].id), at: node)
@@ -132,7 +136,7 @@ extension Cluster {
             queue.insert(
                 .workerStarted(node: node, incarnation: nodes[node].id.incarnation, environment: environment),
                 at: now + settings.workerStart + execution.exponential(mean: settings.workerStart / 4))
-        case .stopWorker(let id): stopWorker(id)
+        case .stopWorker(let id, let isIdle): stopWorker(id, isIdle: isIdle)
         case .pull(let object): pullArgument(node, object)
         case .release(let object): releaseArgument(node, object)
         case .drained: coverage.reach(.drained)
@@ -149,25 +153,19 @@ extension Cluster {
         nodeScheduler(node, .workerReady(workers[worker].id, environment: environment))
     }
 
-    /// A worker that runs a task lost its lease and ends at once. One that is idle stays while it owns objects,
-    /// for these would end with it.
-    private func stopWorker(_ id: WorkerID) {
+    /// A worker whose lease was taken back ends at once. One that is idle stays while it owns objects, for these
+    /// would end with it.
+    private func stopWorker(_ id: WorkerID, isIdle: Bool) {
         guard let worker = worker(id), workers[worker].isAlive else { return }
-        if workers[worker].frame != nil || workers[worker].actor != nil || workers[worker].owner.objectCount == 0 {
-            kill(worker, cause: .exited)
-        } else {
-            coverage.reach(.idleWorkerOwnsObjects)
-            workers[worker].isRetiring = true
-            queue.insert(.retire(worker: worker), at: now + Self.retirementInterval)
-        }
+        guard isIdle, workers[worker].owner.objectCount > 0 else { return kill(worker, cause: .exited) }
+        coverage.reach(.idleWorkerOwnsObjects)
+        queue.insert(.stays(worker: worker), at: now + settings.workerStart)
     }
 
-    static let retirementInterval: UInt64 = 100_000_000
-
-    func retire(_ worker: Int) {
+    /// A worker that was to end because it is idle offers itself again.
+    func stays(_ worker: Int) {
         guard workers[worker].isAlive else { return }
-        if workers[worker].owner.objectCount == 0 { return kill(worker, cause: .exited) }
-        queue.insert(.retire(worker: worker), at: now + Self.retirementInterval)
+        nodeScheduler(workers[worker].node, .workerReady(workers[worker].id, environment: 0))
     }
 
     // MARK: Control store
@@ -184,7 +182,7 @@ extension Cluster {
         for directive in directives {
             switch directive {
             case .broadcast(let batch):
-                _ = control.view.apply(batch)
+                _ = globalView.apply(batch)
                 for node in nodes.indices where nodes[node].isAlive {
                     send(.views(batch), to: .node(nodes[node].id), from: .controlStore, at: controlNode)
                 }
@@ -194,9 +192,14 @@ extension Cluster {
         }
     }
 
-    func global(_ event: GlobalEvent) {
+    /// Nil stands for a tick.
+    func global(_ event: GlobalEvent?) {
         var directives: [GlobalDirective] = []
-        control.global.handle(event, now: reading(controlNode), view: &control.view, into: &directives)
+        if let event {
+            control.global?.handle(event, now: reading(controlNode), view: &globalView, into: &directives)
+        } else {
+            control.global?.tick(now: reading(controlNode), view: &globalView, into: &directives)
+        }
         arm(.control)
         for directive in directives {
             switch directive {

@@ -19,6 +19,8 @@ package final class Cluster {
     var views: ContiguousArray<ClusterView> = []
     var workers: ContiguousArray<SimulatedWorker> = []
     var control: ControlStore
+    /// The global scheduler's, apart from it because it is given both at once.
+    var globalView = ClusterView()
     var judge: Judge
     var specifications: [TaskID: TaskSpecification] = [:]
     /// Where actors run, by the return of their creation; the place of the worker.
@@ -31,6 +33,8 @@ package final class Cluster {
     package internal(set) var coverage = Coverage<Mark>()
     package internal(set) var digest = Digest()
     package internal(set) var events = 0
+    /// Is told each event and directive, for a person to read.
+    package var trace: ((String) -> Void)?
 
     // Buffers of directives, reused. A stack of each: handling one may lead to another.
     var workerBuffers: [[WorkerDirective]] = []
@@ -64,8 +68,8 @@ package final class Cluster {
             members: ControlStoreMachine(id: Self.address(0), configuration: ControlStoreConfiguration()),
             owner: WorkerMachine(id: Self.address(1), configuration: configuration),
             hub: ViewHub(incarnation: 1),
-            global: GlobalScheduler(policy: settings.policy, seed: machineSeeds.next()),
-            view: ClusterView())
+            global: settings.policy.hasGlobalScheduler
+                ? GlobalScheduler(policy: settings.policy, seed: machineSeeds.next()) : nil)
         start()
     }
 
@@ -100,7 +104,10 @@ package final class Cluster {
             events += 1
             digest.fold(time)
             handle(event)
-            if now > Self.limit { judge.violate(.hangs, "not quiet after \(now / 1_000_000_000) s: \(unrest() ?? "")") }
+            if now > Self.limit {
+                let unrest = unrest() ?? "nothing"
+                judge.violate(.hangs, "not quiet after \(now / 1_000_000_000) s: \(unrest)")
+            }
         }
         return Outcome(
             violation: judge.violation, events: events, duration: now, digest: digest.value, coverage: coverage)
@@ -110,6 +117,7 @@ package final class Cluster {
     var isQuiet = false
 
     func handle(_ event: Event) {
+        trace?("\(now) \(event)")
         switch event {
         case .message(let target, let message): deliver(message, to: target)
         case .resend(let source, let target, let message, let bytes):
@@ -124,7 +132,7 @@ package final class Cluster {
         case .pullAgain(let node, let incarnation, let object):
             if isAlive(node, incarnation) { requestPull(node, object) }
         case .evict(let node, let incarnation, let copy): evict(copy, node, incarnation)
-        case .retire(let worker): retire(worker)
+        case .stays(let worker): stays(worker)
         case .fault(let index): strike(settings.plan.faults[index].kind)
         case .declareDead(let node, let incarnation): declareDead(node, incarnation)
         case .restart(let node): restart(node)
@@ -165,7 +173,10 @@ package final class Cluster {
     func arm(_ target: Target) {
         let deadline =
             switch target {
-            case .control: min(control.members.nextDeadline, control.owner.nextDeadline, control.hub.nextDeadline)
+            case .control:
+                min(
+                    control.members.nextDeadline, control.owner.nextDeadline, control.hub.nextDeadline,
+                    control.global?.nextDeadline ?? .never)
             case .raylet(let node, _): min(nodes[node].scheduler.nextDeadline, nodes[node].holder.nextDeadline)
             case .worker(let worker): min(workers[worker].owner.nextDeadline, workers[worker].submitter.nextDeadline)
             }
@@ -204,6 +215,7 @@ package final class Cluster {
             if control.members.nextDeadline <= reading { members(.timer) }
             if control.owner.nextDeadline <= reading { detachedOwner(.timer) }
             if control.hub.nextDeadline <= reading { hub(nil) }
+            if let deadline = control.global?.nextDeadline, deadline <= reading { global(nil) }
         case .raylet(let node, _):
             if nodes[node].scheduler.nextDeadline <= reading { nodeScheduler(node, nil) }
             if isAlive(target), nodes[node].holder.nextDeadline <= reading { holder(node, .timer) }

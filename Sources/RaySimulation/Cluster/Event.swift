@@ -32,7 +32,8 @@ enum Event {
     case pullTimeout(node: Int, incarnation: UInt32, ObjectID, request: UInt64)
     case pullAgain(node: Int, incarnation: UInt32, ObjectID)
     case evict(node: Int, incarnation: UInt32, CopyID)
-    case retire(worker: Int)
+    /// A worker that was to end stays.
+    case stays(worker: Int)
     case fault(Int)
     case declareDead(node: Int, incarnation: UInt32)
     case restart(node: Int)

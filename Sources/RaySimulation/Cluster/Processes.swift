@@ -77,8 +77,6 @@ struct SimulatedWorker {
     var assigned: [TaskID: TaskPush] = [:]
     /// Set in a worker that has become an actor.
     var actor: Actor?
-    /// Told to end when nothing needs it any more.
-    var isRetiring = false
 }
 
 /// What an actor has beside its process.
@@ -97,6 +95,8 @@ struct Waiter {
         case variable(Variable, frame: UInt64)
         /// The scheduler, which wants to know where the object is.
         case dependency
+        /// Nobody any more: the function was ended early.
+        case nobody
     }
 
     var object: ObjectID
@@ -104,6 +104,8 @@ struct Waiter {
     var deadline: UInt64
     /// The deadline is short on purpose: the get may end by it.
     var isShort: Bool
+    /// The owner machine has the get and has not answered.
+    var isAsked = false
 }
 
 /// A function that runs.
@@ -147,7 +149,7 @@ struct ControlStore {
     /// Owner of detached objects.
     var owner: WorkerMachine
     var hub: ViewHub
-    var global: GlobalScheduler
-    var view: ClusterView
+    /// Where the policy has one.
+    var global: GlobalScheduler?
     var wakeAt = UInt64.max
 }

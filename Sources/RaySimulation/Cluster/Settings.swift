@@ -33,6 +33,8 @@ package struct Settings: Sendable {
     package var network = NetworkOptions()
     package var bug: PlantedBug?
 
+    /// Functions work so many times as long as their recipe says: faults then meet them at work.
+    var workFactor: UInt64
     /// From a process' start to its first message.
     var workerStart: UInt64
     /// From a node's death until the control store decides that it is dead.
@@ -68,7 +70,7 @@ package struct Settings: Sendable {
         let cores = 1 + random.below(3)
         cpus = (0..<nodes).map { _ in cores }
         workerStart = [100_000, 5_000_000, 200_000_000][random.below(3)]
-        detection = [1_000_000, 100_000_000, 3_000_000_000][random.below(3)]
+        detection = [1_000_000, 30_000_000, 1_000_000_000][random.below(3)]
         eviction = random.chance(0.3) ? 0.5 : 0
         shortGets = random.chance(0.1) ? 0.3 : 0
         startFailure = random.chance(0.1) ? 0.2 : 0
@@ -81,12 +83,23 @@ package struct Settings: Sendable {
         if faults.contains(.loss) { network.loss = loss }
         if faults.contains(.duplication) { network.duplication = duplication }
         if faults.contains(.reordering) { network.reordering = reordering }
+        workFactor = [1, 1, 10, 100][random.below(4)]
         bug = options.bug
 
         var faultRandom = SeededRandom(seed: seed, concern: .faults)
-        let window: UInt64 = [20_000_000, 200_000_000, 3_000_000_000][faultRandom.below(3)]
+        let window: UInt64 = [5_000_000, 50_000_000, 500_000_000][faultRandom.below(3)]
         plan = FaultPlan(
-            faults, count: 1 + faultRandom.below(6), nodes: nodes, duration: window, random: &faultRandom)
+            faults, count: 1 + faultRandom.below(10), nodes: nodes, duration: window, random: &faultRandom)
         plan.remove(options.withoutFaults)
+    }
+}
+
+extension SchedulingPolicy {
+    /// Whether requests go to a scheduler of the whole cluster, beside the control store.
+    var hasGlobalScheduler: Bool {
+        switch self {
+        case .localFirst, .powerOfTwo: false
+        case .bottomUp, .central: true
+        }
     }
 }

@@ -231,7 +231,7 @@ struct Judge {
 
     // MARK: Machines
 
-    mutating func inspect(_ machine: inout WorkerMachine) {
+    mutating func inspect(_ machine: WorkerMachine) {
         if let text = machine.violations().first { violate(.brokenInvariant, "\(machine.id): \(text)") }
     }
 }

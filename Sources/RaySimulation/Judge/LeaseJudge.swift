@@ -10,6 +10,7 @@ struct LeaseJudge {
         let demand: Int64
         /// When the grant came to the submitter, by its own clock.
         var arrival: Timestamp?
+        var wasBlocked = false
     }
 
     private struct Asked {
@@ -24,7 +25,6 @@ struct LeaseJudge {
 
     private var leases: [LeaseID: Lease] = [:]
     private var leaseOfWorker: [WorkerID: LeaseID] = [:]
-    private var blocked: Set<WorkerID> = []
     private var asked: [Question: Asked] = [:]
     private var capacity: [NodeID: Int64] = [:]
     private var granted: [NodeID: Int64] = [:]
@@ -37,18 +37,19 @@ struct LeaseJudge {
     private mutating func end(_ lease: LeaseID) {
         guard let known = leases.removeValue(forKey: lease) else { return }
         if leaseOfWorker[known.worker] == lease { leaseOfWorker[known.worker] = nil }
-        if !blocked.contains(known.worker) { granted[lease.node, default: 0] -= known.demand }
-        blocked.remove(known.worker)
+        if !known.wasBlocked { granted[lease.node, default: 0] -= known.demand }
     }
 
     mutating func died(_ worker: WorkerID) {
         if let lease = leaseOfWorker[worker] { end(lease) }
     }
 
-    mutating func blocked(_ worker: WorkerID, _ isBlocked: Bool) {
-        guard let lease = leaseOfWorker[worker], let known = leases[lease] else { return }
-        if isBlocked, blocked.insert(worker).inserted { granted[lease.node, default: 0] -= known.demand }
-        if !isBlocked, blocked.remove(worker) != nil { granted[lease.node, default: 0] += known.demand }
+    /// A leased worker waits and gives its CPU back. It takes it again later whether or not there is room, and a
+    /// grant may have been decided in between: from now on its lease is not counted.
+    mutating func blocked(_ worker: WorkerID) {
+        guard let lease = leaseOfWorker[worker], let known = leases[lease], !known.wasBlocked else { return }
+        leases[lease]?.wasBlocked = true
+        granted[lease.node, default: 0] -= known.demand
     }
 
     /// A message arrives at a node.
@@ -125,7 +126,7 @@ extension WaitReason {
     /// Room was found: what is missing is the worker or the data.
     fileprivate var isForStart: Bool {
         switch self {
-        case .arguments, .argumentMemory, .workerStart: true
+        case .arguments, .argumentMemory, .workerStart, .workerLimit, .placing: true
         case .resource, .olderRequest, .fairness, .infeasibleResource, .infeasibleLabels, .nodeAbsent, .draining: false
         }
     }
@@ -157,5 +158,5 @@ extension Judge {
         if let (rule, text) = leases.pushed(push, reading: reading, window: window) { violate(rule, text) }
     }
 
-    mutating func blocked(_ worker: WorkerID, _ isBlocked: Bool) { leases.blocked(worker, isBlocked) }
+    mutating func blocked(_ worker: WorkerID) { leases.blocked(worker) }
 }

@@ -65,7 +65,7 @@ package final class LoadCluster {
     private var submitters: ContiguousArray<Submitter> = []
     private var workers: ContiguousArray<Worker> = []
     private var hub: ViewHub
-    private var global: GlobalScheduler
+    private var global: GlobalScheduler?
     private var globalView = ClusterView()
     private var control = Process()
     private let classes: [SchedulingClass]
@@ -91,7 +91,7 @@ package final class LoadCluster {
         hubConfiguration.broadcast = options.viewAge
         hubConfiguration.reportsPerBatch = max(hubConfiguration.reportsPerBatch, options.nodes)
         hub = ViewHub(incarnation: 1, configuration: hubConfiguration)
-        global = GlobalScheduler(policy: options.policy, seed: options.seed)
+        global = options.policy.hasGlobalScheduler ? GlobalScheduler(policy: options.policy, seed: options.seed) : nil
         classes = (0..<options.functions).map {
             SchedulingClass(demand: ResourceVector(cpu: .one), function: UInt64($0))
         }
@@ -117,6 +117,8 @@ package final class LoadCluster {
             configuration.policy = options.policy
             configuration.report = options.viewAge
             configuration.idleWorker = .seconds(3600)
+            // Nodes without a driver get no views, and do not miss them.
+            if !hasDriver { configuration.viewSilence = .seconds(3600) }
             nodes.append(
                 Node(
                     id: id,
@@ -126,11 +128,11 @@ package final class LoadCluster {
                     view: hasDriver ? views.count - 1 : 0))
             for _ in 0..<options.cpus { addWorker(index, environment: 0) }
             arm(.node(index))
-            if hasDriver { addSubmitter(index, seed: seeds.next()) }
+            if hasDriver { addSubmitter(index) }
         }
     }
 
-    private func addSubmitter(_ node: Int, seed: UInt64) {
+    private func addSubmitter(_ node: Int) {
         let id = processID(node, place: ~submitters.count)
         var configuration = SubmitterConfiguration()
         configuration.policy = options.policy
@@ -143,7 +145,7 @@ package final class LoadCluster {
         let share = options.tasks / options.drivers + (index < options.tasks % options.drivers ? 1 : 0)
         submitters.append(
             Submitter(
-                id: id, node: node, machine: SubmitterMachine(id: id, configuration: configuration, seed: seed),
+                id: id, node: node, machine: SubmitterMachine(id: id, configuration: configuration),
                 remaining: share))
         // Views are there before the load comes.
         queue.insert(.arrival(submitter: index), at: 2 * UInt64(options.viewAge.saturatedNanoseconds) + 100_000_000)
@@ -253,7 +255,7 @@ package final class LoadCluster {
     private func arm(_ target: Target) {
         let deadline: Timestamp =
             switch target {
-            case .control: hub.nextDeadline
+            case .control: min(hub.nextDeadline, global?.nextDeadline ?? .never)
             case .node(let index): nodes[index].machine.nextDeadline
             case .worker: .never
             case .submitter(let index): submitters[index].machine.nextDeadline
@@ -269,7 +271,9 @@ package final class LoadCluster {
         guard process(target).wakeAt == now else { return }
         setWake(target, at: .max)
         switch target {
-        case .control: tickHub()
+        case .control:
+            if hub.nextDeadline.nanoseconds <= now { tickHub() }
+            if let deadline = global?.nextDeadline, deadline.nanoseconds <= now { globally(nil) }
         case .node(let index): nodeMachine(index, nil)
         case .worker: break
         case .submitter(let index): submitter(index, nil)
@@ -330,7 +334,7 @@ package final class LoadCluster {
             case .ended(_, let end):
                 precondition(end == .finished, "a task of a healthy cluster ended: \(end)")
                 finished += 1
-            case .resolve: preconditionFailure("no task of a load has dependencies")
+            case .resolve, .locate: preconditionFailure("no task of a load has dependencies or a group")
             }
         }
         submitterDirectives.removeAll(keepingCapacity: true)
@@ -418,9 +422,14 @@ package final class LoadCluster {
         arm(.control)
     }
 
-    private func globally(_ event: GlobalEvent) {
+    private func globally(_ event: GlobalEvent?) {
         var directives: [GlobalDirective] = []
-        global.handle(event, now: Timestamp(nanoseconds: now), view: &globalView, into: &directives)
+        let time = Timestamp(nanoseconds: now)
+        if let event {
+            global?.handle(event, now: time, view: &globalView, into: &directives)
+        } else {
+            global?.tick(now: time, view: &globalView, into: &directives)
+        }
         for directive in directives {
             switch directive {
             case .send(let message, let party):

@@ -23,7 +23,12 @@ package struct Failure: Sendable {
 }
 
 package enum Simulation {
-    package static func run(_ options: RunOptions) -> Outcome { Cluster(Settings(options)).run() }
+    /// - Parameter trace: is told each event and directive, for a person to read.
+    package static func run(_ options: RunOptions, trace: ((String) -> Void)? = nil) -> Outcome {
+        let cluster = Cluster(Settings(options))
+        cluster.trace = trace
+        return cluster.run()
+    }
 
     /// Runs seed after seed until one fails.
     /// - Parameter change: what differs from a run of the seed alone.
