@@ -56,7 +56,7 @@ public struct SchedulingClass: Hashable, Sendable, CustomStringConvertible {
         let constraint: PlacementConstraint
         let environment: UInt64
         let function: UInt64
-        let fingerprint: Int
+        let fingerprint: UInt64
 
         init(_ shape: PlacementShape, _ constraint: PlacementConstraint, _ environment: UInt64, _ function: UInt64) {
             self.shape = shape
@@ -68,7 +68,7 @@ public struct SchedulingClass: Hashable, Sendable, CustomStringConvertible {
             hasher.combine(constraint)
             hasher.combine(environment)
             hasher.combine(function)
-            fingerprint = hasher.finalize()
+            fingerprint = UInt64(truncatingIfNeeded: hasher.finalize())
         }
     }
 
@@ -89,6 +89,9 @@ public struct SchedulingClass: Hashable, Sendable, CustomStringConvertible {
             "a task demands \(demand): more than one whole comes in wholes")
         storage = Storage(PlacementShape(demand: demand, labels: labels), constraint, environment, function)
     }
+
+    /// Differs between classes as far as a word can, within one process.
+    var fingerprint: UInt64 { storage.fingerprint }
 
     public var shape: PlacementShape { storage.shape }
     public var demand: ResourceVector { storage.shape.demand }

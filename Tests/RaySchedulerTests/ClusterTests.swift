@@ -75,10 +75,12 @@ import Testing
         let group = GroupID(creator: drivers[1], number: 1)
         cluster.handle(
             .create(
-                GroupSpecification(id: group, strategy: .spread, bundles: Array(repeating: ResourceVector(cpu: 1), count: 3))))
+                GroupSpecification(
+                    id: group, strategy: .spread, bundles: Array(repeating: ResourceVector(cpu: 1), count: 3))))
         let halfGPU = SchedulingClass(
             demand: ResourceVector(cpu: 1, others: [.init(.gpu, ResourceAmount(fraction: 0.5))]), function: 2)
-        let inGroup = SchedulingClass(demand: ResourceVector(cpu: 1), constraint: .group(group, bundle: nil), function: 3)
+        let inGroup = SchedulingClass(
+            demand: ResourceVector(cpu: 1), constraint: .group(group, bundle: nil), function: 3)
         for round in 0..<8 {
             for (index, driver) in drivers.enumerated() where cluster.submitters[driver] != nil {
                 cluster.submit(5, of: oneCPU, by: driver, from: round * 100)

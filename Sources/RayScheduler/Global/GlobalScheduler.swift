@@ -20,7 +20,7 @@ public struct GlobalScheduler: Sendable {
     private var requests = RequestTable()
     private var links = LinkTable()
     private var classes: [WaitingClass] = []
-    private var indexOfClass: [SchedulingClass: Int] = [:]
+    private var indexOfClass = IndexMap<SchedulingClass>()
     /// Classes of which something waits, in the order in which they began to.
     private var listed: [Int] = []
 
@@ -76,11 +76,12 @@ public struct GlobalScheduler: Sendable {
 
     private mutating func received(_ request: LeaseRequest, _ now: Timestamp, _ view: inout ClusterView) {
         if let refusal = request.refusal.first { view.apply(refusal) }
-        let classIndex = requests.isKnown(request) ? 0 : self.classIndex(of: request.schedulingClass)
-        switch requests.admit(request, classIndex: classIndex, now: now) {
+        switch requests.admit(request) {
         case .stale: return
         case .known(let record): reduce(record, to: request.wanted)
-        case .new(let record):
+        case .new:
+            let classIndex = classIndex(of: request.schedulingClass)
+            let record = requests.add(request, classIndex: classIndex, now: now)
             reduce(record, to: request.wanted)
             guard requests[record].waiting > 0 else { return }
             links.append(record, to: &classes[classIndex].waiting)
@@ -96,7 +97,7 @@ public struct GlobalScheduler: Sendable {
     private mutating func classIndex(of schedulingClass: SchedulingClass) -> Int {
         if let known = indexOfClass[schedulingClass] { return known }
         classes.append(WaitingClass(schedulingClass: schedulingClass))
-        indexOfClass[schedulingClass] = classes.count - 1
+        indexOfClass.insert(schedulingClass, classes.count - 1)
         return classes.count - 1
     }
 

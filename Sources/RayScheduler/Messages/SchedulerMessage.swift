@@ -1,14 +1,15 @@
 // Every message between machines of the scheduler, in one type, so that a shell or a simulator routes one thing.
 
-/// A message. Who may send it to whom is said at each case.
+/// A message. Who may send it to whom is said at each case. What is large and rare is held by reference, so that what
+/// is sent for each task stays small.
 public enum SchedulerMessage: Sendable {
     // Submitter to node, or to the global scheduler.
-    case request(LeaseRequest)
+    indirect case request(LeaseRequest)
     // Submitter to node.
     case giveBack(LeaseReturn)
     case renew(LeaseRenewal)
     // Node or global scheduler to submitter.
-    case answer(LeaseAnswer)
+    indirect case answer(LeaseAnswer)
     // Node to submitter.
     case gaveBack(LeaseID)
     case renewed(LeaseRenewed)
@@ -17,11 +18,11 @@ public enum SchedulerMessage: Sendable {
     case cancelTask(TaskCancel)
     case taskReport(TaskReport)
     // Node to control store, and back.
-    case report(NodeReport)
+    indirect case report(NodeReport)
     case reportReceived(version: UInt64)
     case pullViews(ViewPull)
     case views(ViewBatch)
     // Control store to node, and back.
-    case bundles(BundleRequest)
+    indirect case bundles(BundleRequest)
     case bundlesAnswer(BundleAnswer)
 }

@@ -18,7 +18,7 @@ extension NodeMachine {
         let slot = argumentSlots.take()
         let argument = Argument(object: needed.object, bytes: needed.bytes)
         if slot == arguments.count { arguments.append(argument) } else { arguments[slot] = argument }
-        argumentOfObject[needed.object] = slot
+        argumentOfObject.insert(needed.object, slot)
         directives.append(.pull(needed.object))
         return slot
     }
@@ -61,7 +61,7 @@ extension NodeMachine {
         while let slot = unusedArguments.popLast() {
             let object = arguments[slot].object
             guard arguments[slot].uses == 0, argumentOfObject[object] == slot else { continue }
-            argumentOfObject[object] = nil
+            argumentOfObject.remove(object)
             argumentSlots.give(slot)
             directives.append(.release(object))
         }

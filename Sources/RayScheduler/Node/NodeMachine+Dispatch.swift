@@ -175,7 +175,7 @@ extension NodeMachine {
             isFeasible: pool.total.covers(schedulingClass.demand) && schedulingClass.labels.matches(own.labels))
         let index = classSlots.take()
         if index == classes.count { classes.append(made) } else { classes[index] = made }
-        indexOfClass[schedulingClass] = index
+        indexOfClass.insert(schedulingClass, index)
         unusedLinks.append(index, to: &unusedClasses)
         return index
     }
@@ -192,7 +192,7 @@ extension NodeMachine {
     private mutating func environmentIndex(of value: UInt64) -> Int {
         if let known = indexOfEnvironment[value] { return known }
         environments.append(WorkerEnvironment(value: value))
-        indexOfEnvironment[value] = environments.count - 1
+        indexOfEnvironment.insert(value, environments.count - 1)
         return environments.count - 1
     }
 
@@ -225,7 +225,7 @@ extension NodeMachine {
             return
         }
         let queue = classes[oldest].queue
-        indexOfClass[classes[oldest].schedulingClass] = nil
+        indexOfClass.remove(classes[oldest].schedulingClass)
         classSlots.give(oldest)
         queues[queue].classes -= 1
         if queues[queue].classes == 0 {

@@ -7,11 +7,12 @@ extension NodeMachine {
         _ request: LeaseRequest, _ now: Timestamp, _ view: inout ClusterView, _ directives: inout [NodeDirective]
     ) {
         if let refusal = request.refusal.first { view.apply(refusal) }
-        let index = requests.isKnown(request) ? 0 : classIndex(of: request.schedulingClass)
-        switch requests.admit(request, classIndex: index, now: now) {
+        switch requests.admit(request) {
         case .stale: return
         case .known(let record): reduce(record, to: request.wanted, &directives)
-        case .new(let record):
+        case .new:
+            let classIndex = classIndex(of: request.schedulingClass)
+            let record = requests.add(request, classIndex: classIndex, now: now)
             growSubmitters(to: Int(requests[record].submitter))
             reduce(record, to: request.wanted, &directives)
             guard requests[record].waiting > 0 else { return }
@@ -90,8 +91,8 @@ extension NodeMachine {
         }
     }
 
-    /// How many slots of a class could start now.
-    private func roomFor(_ classIndex: Int, limit: UInt32) -> Int {
+    /// How many slots of a class could start now. Mutating only because the compiler would else copy the machine.
+    private mutating func roomFor(_ classIndex: Int, limit: UInt32) -> Int {
         guard classes[classIndex].isFeasible, !classes[classIndex].hasQueue else { return 0 }
         return pool.free.multiples(of: classes[classIndex].schedulingClass.demand, limit: Int(limit))
     }
@@ -113,7 +114,7 @@ extension NodeMachine {
             let isHere =
                 room > 0 && (requests[record].isLocalityChoice || view.bucket(shape, of: here) <= other)
             if isHere {
-                let lot = view.slotsUntilWorse(demand, of: here, limit: room)
+                let lot = here.slotsUntilWorse(demand, limit: room, threshold: view.spreadThreshold)
                 here.available.subtract(demand, times: lot)
                 room -= lot
                 kept += UInt32(lot)

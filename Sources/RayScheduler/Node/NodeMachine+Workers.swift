@@ -30,14 +30,14 @@ extension NodeMachine {
         } else {
             environments.append(WorkerEnvironment(value: environment))
             index = environments.count - 1
-            indexOfEnvironment[environment] = index
+            indexOfEnvironment.insert(environment, index)
         }
         environments[index].failures = 0
         startEnded(index)
         let slot = workerSlots.take()
         let worker = PoolWorker(id: id, environment: Int32(index))
         if slot == workers.count { workers.append(worker) } else { workers[slot] = worker }
-        workerOfID[id] = slot
+        workerOfID.insert(id, slot)
         use(slot, now)
         startAll(&directives)
     }
@@ -111,7 +111,7 @@ extension NodeMachine {
 
     /// A worker is gone: its lease ends, and if it submitted tasks, what it asked for and what it has.
     mutating func workerDied(_ id: WorkerID, _ now: Timestamp, _ directives: inout [NodeDirective]) {
-        if let worker = workerOfID.removeValue(forKey: id) {
+        if let worker = workerOfID.remove(id) {
             let lease = Int(workers[worker].lease)
             if lease >= 0 {
                 if leases[lease].stage == .active { statistics.revoked += 1 }

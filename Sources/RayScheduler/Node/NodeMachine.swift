@@ -35,7 +35,7 @@ public struct NodeMachine: Sendable {
     var classes: [NodeClass] = []
     var classSlots = SlotPool()
     var classLinks = LinkTable()
-    var indexOfClass: [SchedulingClass: Int] = [:]
+    var indexOfClass = IndexMap<SchedulingClass>()
     var unusedClasses = IndexList()
     var unusedLinks = LinkTable()
 
@@ -57,11 +57,11 @@ public struct NodeMachine: Sendable {
 
     var workers: [PoolWorker] = []
     var workerSlots = SlotPool()
-    var workerOfID: [WorkerID: Int] = [:]
+    var workerOfID = IndexMap<WorkerID>()
     var idleLinks = LinkTable()
     var idleWorkers = 0
     var environments: [WorkerEnvironment] = []
-    var indexOfEnvironment: [UInt64: Int] = [:]
+    var indexOfEnvironment = IndexMap<UInt64>()
     var startingWorkers = 0
 
     /// Leases that lend their CPUs, and blocked ones that may not yet.
@@ -72,7 +72,7 @@ public struct NodeMachine: Sendable {
 
     var arguments: [Argument] = []
     var argumentSlots = SlotPool()
-    var argumentOfObject: [ObjectID: Int] = [:]
+    var argumentOfObject = IndexMap<ObjectID>()
     /// Arguments without uses, to be released.
     var unusedArguments: [Int] = []
     /// Bytes of the arguments of leases.
@@ -174,7 +174,7 @@ public struct NodeMachine: Sendable {
         _ now: Timestamp, _ view: inout ClusterView, _ directives: inout [NodeDirective]
     ) {
         while let index = requests.nextTouched() {
-            let reason = requests[index].waiting > 0 ? reason(of: requests[index], now, view) : nil
+            let reason = requests[index].waiting > 0 ? reason(of: index, now, view) : nil
             directives.append(
                 .send(.answer(requests.answer(index, reason: reason)), to: .worker(requests[index].id.submitter)))
         }

@@ -13,7 +13,7 @@ extension SubmitterMachine {
             id: grant.lease, worker: grant.worker, lane: Int32(lane), peer: Int32(peer), granted: now, lastEnd: now,
             lastNews: now, backoff: configuration.retransmission)
         if slot == leases.count { leases.append(lease) } else { leases[slot] = lease }
-        leaseOfID[grant.lease] = Int32(slot)
+        leaseOfID.insert(grant.lease, slot)
         lanes[lane].leases += 1
         peerLinks.append(slot, to: &peers[peer].leases)
         rest(slot, now, &directives)
@@ -24,7 +24,7 @@ extension SubmitterMachine {
         let index = peerSlots.take()
         let peer = LeasePeer(node: node)
         if index == peers.count { peers.append(peer) } else { peers[index] = peer }
-        peerOfNode[node] = index
+        peerOfNode.insert(node, index)
         peerTimers.set(index, to: now + configuration.renewal)
         return index
     }
@@ -44,13 +44,13 @@ extension SubmitterMachine {
 
     /// A lease takes one task in any case, and others within its window.
     private func isOver(_ lease: Int, _ now: Timestamp) -> Bool {
-        leases[lease].lastNumber > 0 && now >= leases[lease].granted + configuration.leaseWindow
+        leases[lease].lastNumber > 0 && now >= leases[lease].granted.after(leaseWindow)
     }
 
     private func leaseForNextTask(_ lane: Int) -> Int? {
         if let idle = lanes[lane].idle.first { return idle }
         let mean = classes[Int(lanes[lane].key.classIndex)].meanNanoseconds
-        guard mean > 0, mean <= configuration.shortTask.saturatedNanoseconds else { return nil }
+        guard mean > 0, mean <= shortTask else { return nil }
         return lanes[lane].busy.first
     }
 
@@ -68,7 +68,7 @@ extension SubmitterMachine {
         leases[lease].backoff = configuration.retransmission
         refile(lease)
         sendPush(task, &directives)
-        let due = now + configuration.retransmission
+        let due = now.after(retransmission)
         if leaseTimers[lease] > due { leaseTimers.set(lease, to: due) }
     }
 
@@ -93,7 +93,7 @@ extension SubmitterMachine {
     mutating func received(
         _ report: TaskReport, _ sender: Party, _ now: Timestamp, _ directives: inout [SubmitterDirective]
     ) {
-        guard let lease = leaseOfID[report.lease].map(Int.init), sender == .worker(leases[lease].worker),
+        guard let lease = leaseOfID[report.lease], sender == .worker(leases[lease].worker),
             let task = pushedTask(report.number, on: lease)
         else { return }
         leases[lease].lastNews = now
@@ -121,12 +121,13 @@ extension SubmitterMachine {
     }
 
     private mutating func measure(_ task: Int, on lease: Int, _ now: Timestamp) {
-        let took = now - max(tasks[task].pushed, leases[lease].lastEnd)
+        let begun = max(tasks[task].pushed, leases[lease].lastEnd)
+        let took = max(now, begun).nanoseconds - begun.nanoseconds
         leases[lease].lastEnd = now
         leases[lease].isSingle = false
         let classIndex = Int(tasks[task].classIndex)
         let mean = classes[classIndex].meanNanoseconds
-        let sample = max(1, took.saturatedNanoseconds)
+        let sample = Int64(clamping: max(1, took))
         classes[classIndex].meanNanoseconds = mean == 0 ? sample : max(1, mean - mean / 8 + sample / 8)
     }
 
@@ -150,8 +151,8 @@ extension SubmitterMachine {
         }
         refile(lease)
         guard leases[lease].tasks.isEmpty, lanes[lane].queue.isEmpty else { return }
-        if configuration.idleLease == .zero { return closeLease(lease, now, &directives) }
-        leaseTimers.set(lease, to: min(leaseTimers[lease], now + configuration.idleLease))
+        if idleLease == 0 { return closeLease(lease, now, &directives) }
+        leaseTimers.set(lease, to: min(leaseTimers[lease], now.after(idleLease)))
     }
 
     /// Puts an open lease into the list of its lane that its tasks say.
@@ -215,7 +216,7 @@ extension SubmitterMachine {
         _ renewed: LeaseRenewed, _ sender: Party, _ now: Timestamp, _ directives: inout [SubmitterDirective]
     ) {
         for lost in renewed.lost where sender == .node(lost.node) {
-            if let lease = leaseOfID[lost].map(Int.init) { lose(lease, .leaseLost(lost), &directives) }
+            if let lease = leaseOfID[lost] { lose(lease, .leaseLost(lost), &directives) }
         }
     }
 
@@ -241,7 +242,7 @@ extension SubmitterMachine {
     }
 
     mutating func returned(_ id: LeaseID, _ sender: Party) {
-        guard sender == .node(id.node), let lease = leaseOfID[id].map(Int.init), leases[lease].stage == .returning
+        guard sender == .node(id.node), let lease = leaseOfID[id], leases[lease].stage == .returning
         else { return }
         forget(lease)
     }
@@ -250,12 +251,12 @@ extension SubmitterMachine {
         leases[lease].stage = .none
         refile(lease)
         leaseTimers.remove(lease)
-        leaseOfID[leases[lease].id] = nil
+        leaseOfID.remove(leases[lease].id)
         let peer = Int(leases[lease].peer)
         peerLinks.remove(lease, from: &peers[peer].leases)
         if peers[peer].leases.isEmpty {
             peerTimers.remove(peer)
-            peerOfNode[peers[peer].node] = nil
+            peerOfNode.remove(peers[peer].node)
             peerSlots.give(peer)
         }
         let lane = Int(leases[lease].lane)

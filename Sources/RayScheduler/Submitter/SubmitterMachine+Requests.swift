@@ -102,7 +102,7 @@ extension SubmitterMachine {
             rejections: rejections, refusal: refusal, arguments: arguments, isLocalityChoice: isLocalityChoice,
             backoff: configuration.retransmission)
         if slot == requests.count { requests.append(request) } else { requests[slot] = request }
-        requestOfSequence[lastSequence] = slot
+        requestOfSequence.insert(lastSequence, slot)
         requestLinks.append(slot, to: &lanes[lane].requests)
         openLinks.append(slot, to: &openRequests)
         lanes[lane].requestedSlots += Int(slots)
@@ -135,7 +135,7 @@ extension SubmitterMachine {
         requestLinks.remove(slot, from: &lanes[lane].requests)
         openLinks.remove(slot, from: &openRequests)
         requestTimers.remove(slot)
-        requestOfSequence[requests[slot].sequence] = nil
+        requestOfSequence.remove(requests[slot].sequence)
         requests[slot].arguments = []
         requests[slot].refusal = []
         requestSlots.give(slot)

@@ -15,7 +15,7 @@ extension SubmitterMachine {
             id: task.id, execution: task.execution, stage: .resolving, classIndex: Int32(classIndex),
             unresolved: Int32(task.dependencies.count))
         if slot == tasks.count { tasks.append(record) } else { tasks[slot] = record }
-        taskOfID[task.id] = Int32(slot)
+        taskOfID.insert(task.id, slot)
         for object in task.dependencies {
             if dependents[object] == nil { directives.append(.resolve(object)) }
             dependents[object, default: []].append(Int32(slot))
@@ -28,14 +28,14 @@ extension SubmitterMachine {
         let index = classSlots.take()
         let made = SubmittedClass(schedulingClass: schedulingClass)
         if index == classes.count { classes.append(made) } else { classes[index] = made }
-        indexOfClass[schedulingClass] = index
+        indexOfClass.insert(schedulingClass, index)
         return index
     }
 
     private mutating func endUse(ofClass index: Int) {
         classes[index].uses -= 1
         guard classes[index].uses == 0, classSlots.used > Self.classLimit else { return }
-        indexOfClass[classes[index].schedulingClass] = nil
+        indexOfClass.remove(classes[index].schedulingClass)
         classSlots.give(index)
     }
 
@@ -194,7 +194,7 @@ extension SubmitterMachine {
     // MARK: Ends
 
     mutating func cancel(_ task: TaskID, _ now: Timestamp, _ directives: inout [SubmitterDirective]) {
-        guard let slot = taskOfID[task].map(Int.init) else { return }
+        guard let slot = taskOfID[task] else { return }
         switch tasks[slot].stage {
         case .none: preconditionFailure("\(task) has ended and is known")
         case .resolving, .queued: end(slot, .cancelled, &directives)
@@ -225,7 +225,7 @@ extension SubmitterMachine {
         case .pushed: taskLinks.remove(slot, from: &leases[Int(tasks[slot].lease)].tasks)
         }
         directives.append(.ended(tasks[slot].id, end))
-        taskOfID[tasks[slot].id] = nil
+        taskOfID.remove(tasks[slot].id)
         tasks[slot].stage = .none
         tasks[slot].arguments = []
         tasks[slot].weights = []
@@ -237,7 +237,7 @@ extension SubmitterMachine {
 
     /// Why a task has not started; nil if there is no such task.
     public func wait(of task: TaskID) -> TaskWait? {
-        guard let slot = taskOfID[task].map(Int.init) else { return nil }
+        guard let slot = taskOfID[task] else { return nil }
         switch tasks[slot].stage {
         case .none: return nil
         case .resolving: return .dependencies(Int(tasks[slot].unresolved))

@@ -19,16 +19,21 @@ public import RayCore
 public struct SubmitterMachine: Sendable {
     public let id: WorkerID
     public let configuration: SubmitterConfiguration
+    /// Times of the configuration that are needed for each task, in nanoseconds: a `Duration` is dear to add.
+    let leaseWindow: UInt64
+    let idleLease: UInt64
+    let retransmission: UInt64
+    let shortTask: Int64
 
     var tasks: [TaskRecord] = []
     var taskSlots = SlotPool()
     /// A task is in the queue of a lane, in the list of a lease, or in neither.
     var taskLinks = LinkTable()
-    var taskOfID: [TaskID: Int32] = [:]
+    var taskOfID = IndexMap<TaskID>()
 
     var classes: [SubmittedClass] = []
     var classSlots = SlotPool()
-    var indexOfClass: [SchedulingClass: Int] = [:]
+    var indexOfClass = IndexMap<SchedulingClass>()
 
     var lanes: [Lane] = []
     var laneSlots = SlotPool()
@@ -36,7 +41,7 @@ public struct SubmitterMachine: Sendable {
 
     var leases: [HeldLease] = []
     var leaseSlots = SlotPool()
-    var leaseOfID: [LeaseID: Int32] = [:]
+    var leaseOfID = IndexMap<LeaseID>()
     /// Leases in the lists of lanes, and in those of peers.
     var leaseLinks = LinkTable()
     var peerLinks = LinkTable()
@@ -44,7 +49,7 @@ public struct SubmitterMachine: Sendable {
 
     var requests: [OpenRequest] = []
     var requestSlots = SlotPool()
-    var requestOfSequence: [UInt64: Int] = [:]
+    var requestOfSequence = IndexMap<UInt64>()
     var requestLinks = LinkTable()
     var requestTimers = DeadlineHeap()
     /// All requests under way, the oldest first.
@@ -54,7 +59,7 @@ public struct SubmitterMachine: Sendable {
 
     var peers: [LeasePeer] = []
     var peerSlots = SlotPool()
-    var peerOfNode: [NodeID: Int] = [:]
+    var peerOfNode = IndexMap<NodeID>()
     var peerTimers = DeadlineHeap()
 
     /// Tasks that wait for an object.
@@ -76,6 +81,10 @@ public struct SubmitterMachine: Sendable {
             configuration.slotsPerRequest > 0 && configuration.requestsPerLane > 0, "nothing could be asked for")
         self.id = id
         self.configuration = configuration
+        leaseWindow = configuration.leaseWindow.boundedNanoseconds
+        idleLease = configuration.idleLease.boundedNanoseconds
+        retransmission = configuration.retransmission.boundedNanoseconds
+        shortTask = configuration.shortTask.saturatedNanoseconds
         home = configuration.policy == .central ? .controlStore : .node(id.node)
     }
 

@@ -57,11 +57,11 @@ struct RequestTable: Sendable {
 
     private(set) var records: [RequestRecord] = []
     private var slots = SlotPool()
-    private var recordOfID: [LeaseRequestID: Int32] = [:]
+    private var recordOfID = IndexMap<LeaseRequestID>()
     private var submitterLinks = LinkTable()
     private var submitters: [Submitter] = []
     private var submitterSlots = SlotPool()
-    private var submitterOfID: [WorkerID: Int32] = [:]
+    private var submitterOfID = IndexMap<WorkerID>()
     /// Records that are over, the oldest first.
     private var over = IndexList()
     private var overLinks = LinkTable()
@@ -76,48 +76,45 @@ struct RequestTable: Sendable {
 
     /// What a request is to those who got it.
     enum Admission {
-        /// Seen for the first time.
-        case new(Int)
-        /// A repetition, whose `wanted` may have fallen.
+        /// Seen for the first time: to be added.
+        case new
+        /// A repetition, whose `wanted` may have fallen. Its answer is due.
         case known(Int)
-        /// Over long ago.
+        /// Over long ago, or not a request.
         case stale
     }
 
-    /// Takes a request in. Its answer is touched in any case but the last.
-    mutating func admit(_ request: LeaseRequest, classIndex: Int, now: Timestamp) -> Admission {
+    /// Tells what a request is.
+    mutating func admit(_ request: LeaseRequest) -> Admission {
         guard request.slots > 0 else { return .stale }
         let submitter = submitterIndex(request.id.submitter)
         forget(below: request.settledBelow, of: submitter)
         guard request.id.sequence >= submitters[submitter].settledBelow else { return .stale }
-        if let known = recordOfID[request.id] {
-            let index = Int(known)
-            // An old transmission knows less than a newer one that came before it.
-            if request.attempt > records[index].attempt {
-                records[index].attempt = request.attempt
-                records[index].sent = min(records[index].sent, request.answered)
-            }
-            touch(index)
-            return .known(index)
+        guard let index = recordOfID[request.id] else { return .new }
+        // An old transmission knows less than a newer one that came before it.
+        if request.attempt > records[index].attempt {
+            records[index].attempt = request.attempt
+            records[index].sent = min(records[index].sent, request.answered)
         }
+        touch(index)
+        return .known(index)
+    }
+
+    /// Takes a new request in. Its answer is due.
+    /// - Returns: its index.
+    mutating func add(_ request: LeaseRequest, classIndex: Int, now: Timestamp) -> Int {
+        let submitter = submitterIndex(request.id.submitter)
         let record = RequestRecord(
             id: request.id, attempt: request.attempt, classIndex: Int32(classIndex), waiting: request.slots,
             rejections: request.rejections, mode: request.mode, isLocalityChoice: request.isLocalityChoice,
             submitter: Int32(submitter), since: now, arguments: request.arguments)
         let index = slots.take()
         if index == records.count { records.append(record) } else { records[index] = record }
-        recordOfID[request.id] = Int32(index)
+        recordOfID.insert(request.id, index)
         submitterLinks.append(index, to: &submitters[submitter].requests)
         waitingSlots += Int(request.slots)
         touch(index)
-        return .new(index)
-    }
-
-    /// Whether a request is known, or over: it needs no class then.
-    func isKnown(_ request: LeaseRequest) -> Bool {
-        if recordOfID[request.id] != nil { return true }
-        guard let submitter = submitterOfID[request.id.submitter] else { return false }
-        return request.id.sequence < submitters[Int(submitter)].settledBelow
+        return index
     }
 
     /// Settles slots that waited.
@@ -136,7 +133,7 @@ struct RequestTable: Sendable {
     }
 
     /// The index of a request that is not forgotten.
-    func index(of id: LeaseRequestID) -> Int? { recordOfID[id].map(Int.init) }
+    func index(of id: LeaseRequestID) -> Int? { recordOfID[id] }
 
     /// The submitter of a slot.
     func submitter(_ slot: Int) -> WorkerID { submitters[slot].id }
@@ -182,7 +179,7 @@ struct RequestTable: Sendable {
     /// Forgets a submitter that is dead.
     /// - Precondition: none of its requests waits.
     mutating func forget(_ submitter: WorkerID) {
-        guard let index = submitterOfID.removeValue(forKey: submitter).map(Int.init) else { return }
+        guard let index = submitterOfID.remove(submitter) else { return }
         while let request = submitters[index].requests.first { remove(request) }
         submitters[index].isUsed = false
         submitterSlots.give(index)
@@ -196,7 +193,7 @@ struct RequestTable: Sendable {
         } else {
             submitters[index] = Submitter(id: id)
         }
-        submitterOfID[id] = Int32(index)
+        submitterOfID.insert(id, index)
         return index
     }
 
@@ -215,7 +212,7 @@ struct RequestTable: Sendable {
         precondition(records[index].waiting == 0, "\(records[index].id) waits and is forgotten")
         overLinks.remove(index, from: &over)
         submitterLinks.remove(index, from: &submitters[Int(records[index].submitter)].requests)
-        recordOfID[records[index].id] = nil
+        recordOfID.remove(records[index].id)
         records[index].log = []
         records[index].arguments = []
         records[index].isTouched = false

@@ -32,7 +32,7 @@ public struct ClusterView: Sendable {
 
     private var nodes: [NodeReport] = []
     private var slots = SlotPool()
-    private var slotOfNode: [NodeID: Int] = [:]
+    private var slotOfNode = IndexMap<NodeID>()
     private var deadNodes = Fifo<NodeID>()
     /// Nodes that are known and not dead.
     public private(set) var nodeCount = 0
@@ -64,23 +64,21 @@ public struct ClusterView: Sendable {
             add(report)
             return true
         }
-        let known = nodes[slot]
-        guard known.condition != .dead, report.version > known.version || report.condition == .dead else {
-            return false
-        }
+        guard nodes[slot].condition != .dead, report.version > nodes[slot].version || report.condition == .dead
+        else { return false }
+        let isStructural =
+            nodes[slot].condition != report.condition || nodes[slot].total != report.total
+            || nodes[slot].labels != report.labels
         nodes[slot] = report
         if report.condition == .dead { noteDeath(slot) }
-        update(
-            slot,
-            isStructural: known.condition != report.condition || known.total != report.total
-                || known.labels != report.labels)
+        update(slot, isStructural: isStructural)
         return true
     }
 
     private mutating func add(_ report: NodeReport) {
         let slot = slots.take()
         if slot == nodes.count { nodes.append(report) } else { nodes[slot] = report }
-        slotOfNode[report.node] = slot
+        slotOfNode.insert(report.node, slot)
         nodeCount += 1
         if report.condition == .dead { noteDeath(slot) }
         update(slot, isStructural: true)
@@ -94,7 +92,7 @@ public struct ClusterView: Sendable {
         nodes[slot].labels = .none
         deadNodes.append(node)
         guard deadNodes.count > Self.deadLimit, let oldest = deadNodes.popFirst() else { return }
-        if let forgotten = slotOfNode.removeValue(forKey: oldest) { slots.give(forgotten) }
+        if let forgotten = slotOfNode.remove(oldest) { slots.give(forgotten) }
     }
 
     /// A node is dead, as somebody else than the broadcast says.
@@ -104,7 +102,7 @@ public struct ClusterView: Sendable {
 
     private mutating func update(_ slot: Int, isStructural: Bool) {
         for index in shapes.indices {
-            shapes[index].update(slot, nodes[slot], threshold: spreadThreshold, isStructural: isStructural)
+            shapes[index].update(slot, of: nodes, threshold: spreadThreshold, isStructural: isStructural)
         }
     }
 
@@ -157,7 +155,7 @@ public struct ClusterView: Sendable {
         shapeGenerations += 1
         var made = ShapeIndex(shape: shape, generation: shapeGenerations)
         for slot in nodes.indices {
-            made.update(slot, nodes[slot], threshold: spreadThreshold, isStructural: true)
+            made.update(slot, of: nodes, threshold: spreadThreshold, isStructural: true)
         }
         var index = shapes.count
         if shapes.count < Self.shapeLimit {
@@ -186,6 +184,7 @@ public struct ClusterView: Sendable {
     func bucket(_ handle: ShapeHandle, of slot: Int?) -> UInt8 { shapes[handle.index].bucket(of: slot) }
 
     /// The bucket that a node in this state would have.
+    @inline(__always)
     func bucket(_ handle: ShapeHandle, of report: NodeReport) -> UInt8 {
         shapes[handle.index].bucket(of: report, threshold: spreadThreshold)
     }
@@ -211,24 +210,7 @@ public struct ClusterView: Sendable {
 
     /// How many slots of a demand a node takes before it falls into a worse bucket; at least one if it has room.
     func slotsUntilWorse(_ demand: ResourceVector, at slot: Int, limit: Int) -> Int {
-        slotsUntilWorse(demand, of: nodes[slot], limit: limit)
-    }
-
-    func slotsUntilWorse(_ demand: ResourceVector, of report: NodeReport, limit: Int) -> Int {
-        let most = report.available.multiples(of: demand, limit: limit)
-        guard most > 1 else { return most }
-        let utilisation = demand.utilisation(of: report)
-        let step = (1 - spreadThreshold) / Double(PlacementBucket.utilisations - 1)
-        let room = utilisation < spreadThreshold ? spreadThreshold - utilisation : step
-        var own = 0.0
-        func share(_ demanded: ResourceAmount, _ total: ResourceAmount) {
-            if total.units > 0 { own = max(own, Double(demanded.units) / Double(total.units)) }
-        }
-        share(demand.cpu, report.total.cpu)
-        share(demand.memory, report.total.memory)
-        for entry in demand.others { share(entry.amount, report.total[entry.name]) }
-        guard own > 0 else { return most }
-        return min(most, max(1, Int((room / own).rounded(.up))))
+        nodes[slot].slotsUntilWorse(demand, limit: limit, threshold: spreadThreshold)
     }
 
     /// Takes off what was just sent to a node, until it publishes its next state or a while has passed.
@@ -267,8 +249,9 @@ public struct ClusterView: Sendable {
     mutating func dropOldAssumptions(_ now: Timestamp) {
         while let oldest = assumptions.first, oldest.end <= now {
             _ = assumptions.popFirst()
-            let report = nodes[Int(oldest.slot)]
-            if report.version == oldest.version, report.condition != .dead { change(by: oldest, times: -1) }
+            let slot = Int(oldest.slot)
+            guard nodes[slot].version == oldest.version, nodes[slot].condition != .dead else { continue }
+            change(by: oldest, times: -1)
         }
     }
 
@@ -292,5 +275,26 @@ public struct ClusterView: Sendable {
             }
         }
         return .infeasibleLabels(shape.labels)
+    }
+}
+
+extension NodeReport {
+    /// How many slots of a demand this node takes before it falls into a worse bucket.
+    @inline(__always)
+    func slotsUntilWorse(_ demand: ResourceVector, limit: Int, threshold: Double) -> Int {
+        let most = available.multiples(of: demand, limit: limit)
+        guard most > 1 else { return most }
+        let utilisation = demand.utilisation(of: self)
+        let step = (1 - threshold) / Double(PlacementBucket.utilisations - 1)
+        let room = utilisation < threshold ? threshold - utilisation : step
+        var own = 0.0
+        func share(_ demanded: ResourceAmount, _ total: ResourceAmount) {
+            if total.units > 0 { own = max(own, Double(demanded.units) / Double(total.units)) }
+        }
+        share(demand.cpu, total.cpu)
+        share(demand.memory, total.memory)
+        for entry in demand.others { share(entry.amount, total[entry.name]) }
+        guard own > 0 else { return most }
+        return min(most, max(1, Int((room / own).rounded(.up))))
     }
 }

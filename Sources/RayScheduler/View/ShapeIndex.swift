@@ -46,7 +46,7 @@ struct ShapeIndex: Sendable {
 
     /// Puts a slot where its node's state says.
     /// - Parameter isStructural: totals, labels or condition may have changed, not just what is free.
-    mutating func update(_ slot: Int, _ report: NodeReport, threshold: Double, isStructural: Bool) {
+    mutating func update(_ slot: Int, of nodes: [NodeReport], threshold: Double, isStructural: Bool) {
         while bucketOfSlot.count <= slot {
             bucketOfSlot.append(PlacementBucket.none)
             positionOfSlot.append(-1)
@@ -55,13 +55,15 @@ struct ShapeIndex: Sendable {
         }
         if isStructural {
             isEligible[slot] =
-                report.condition == .alive && report.total.covers(shape.demand) && shape.labels.matches(report.labels)
+                nodes[slot].condition == .alive && nodes[slot].total.covers(shape.demand)
+                && shape.labels.matches(nodes[slot].labels)
         }
-        let bucket = isEligible[slot] ? self.bucket(of: report, threshold: threshold) : PlacementBucket.none
+        let bucket = isEligible[slot] ? self.bucket(of: nodes[slot], threshold: threshold) : PlacementBucket.none
         if bucket != bucketOfSlot[slot] { move(slot, to: bucket) }
     }
 
     /// The bucket of a node that is eligible.
+    @inline(__always)
     func bucket(of report: NodeReport, threshold: Double) -> UInt8 {
         guard report.available.covers(shape.demand), !report.isPullLimited else {
             let cpus = max(1, UInt64(clamping: report.total.cpu.units / ResourceAmount.unitsPerWhole))
@@ -111,15 +113,17 @@ struct ShapeIndex: Sendable {
         }
     }
 
-    // MARK: Choices
+    // MARK: Choices. Inlined, since the compiler would else copy the index, and count references, for each call.
 
     /// The bucket of a slot; `none` when its node is not feasible or not known.
+    @inline(__always)
     func bucket(of slot: Int?) -> UInt8 {
         guard let slot, slot < bucketOfSlot.count else { return PlacementBucket.none }
         return bucketOfSlot[slot]
     }
 
     /// The best bucket of any slot but `excluded`; `none` if there is none.
+    @inline(__always)
     func bestBucket(excluding excluded: Int?) -> UInt8 {
         var mask = occupied
         let own = bucket(of: excluded)
@@ -129,6 +133,7 @@ struct ShapeIndex: Sendable {
 
     /// Draws among the best: at least `fraction` of those with room, or the whole best bucket. Without any room
     /// among the whole bucket with the shortest queues.
+    @inline(__always)
     func drawBest(excluding excluded: Int?, fraction: Double, using random: inout SeededRandom) -> Int? {
         let best = bestBucket(excluding: excluded)
         guard best != PlacementBucket.none else { return nil }
@@ -141,6 +146,7 @@ struct ShapeIndex: Sendable {
     }
 
     /// Draws among all feasible nodes.
+    @inline(__always)
     func drawAny(excluding excluded: Int?, using random: inout SeededRandom) -> Int? {
         draw(among: feasibleCount, excluding: excluded, using: &random)
     }
@@ -171,6 +177,7 @@ struct ShapeIndex: Sendable {
     }
 
     /// One of the first `width` slots in bucket order, each as likely as the others, but not `excluded`.
+    @inline(__always)
     private func draw(among width: Int, excluding excluded: Int?, using random: inout SeededRandom) -> Int? {
         var width = width
         var rank = Int.max
@@ -193,6 +200,7 @@ struct ShapeIndex: Sendable {
 
 extension ResourceVector {
     /// The largest share in use of CPU, memory, and what this demand names, of a node.
+    @inline(__always)
     func utilisation(of report: NodeReport) -> Double {
         func share(_ available: ResourceAmount, _ total: ResourceAmount) -> Double {
             total.units > 0 ? 1 - Double(available.units) / Double(total.units) : 0

@@ -16,7 +16,7 @@ public struct ViewHub: Sendable {
 
     private var nodes: [(report: NodeReport, revision: UInt64, isWaiting: Bool)] = []
     private var slots = SlotPool()
-    private var slotOfNode: [NodeID: Int] = [:]
+    private var slotOfNode = IndexMap<NodeID>()
     private var deadNodes = Fifo<NodeID>()
     /// Slots with a change that was not broadcast, in the order of their first such change.
     private var waiting = Fifo<Int>()
@@ -81,7 +81,7 @@ public struct ViewHub: Sendable {
             let slot = slots.take()
             let entry = (report: report, revision: UInt64(0), isWaiting: false)
             if slot == nodes.count { nodes.append(entry) } else { nodes[slot] = entry }
-            slotOfNode[report.node] = slot
+            slotOfNode.insert(report.node, slot)
             changed(slot)
             return report.version
         }
@@ -108,7 +108,7 @@ public struct ViewHub: Sendable {
             !nodes[forgotten].isWaiting
         else { return }
         _ = deadNodes.popFirst()
-        slotOfNode[oldest] = nil
+        slotOfNode.remove(oldest)
         slots.give(forgotten)
         // Nobody who pulls is told of it any more.
         nodes[forgotten].revision = 0
