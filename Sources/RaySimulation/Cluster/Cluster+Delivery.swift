@@ -48,11 +48,12 @@ extension Cluster {
 
     func send(_ message: SchedulerMessage, to party: Party, from sender: Party, at source: Int) {
         judge.sent(message, from: sender, to: party)
+        guard let message = planted(message) else { return }
         send(.scheduler(message, from: sender), to: target(party), from: source, bytes: 200)
     }
 
     func send(_ envelope: Envelope, at source: Int) {
-        send(.ownership(envelope), to: target(envelope.receiver), from: source, bytes: 200)
+        send(.ownership(planted(envelope)), to: target(envelope.receiver), from: source, bytes: 200)
     }
 
     /// Sends a message of the shell's own protocols, which are repeated until they arrive, once.
@@ -110,7 +111,14 @@ extension Cluster {
             nodeScheduler(node, .received(message, from: sender))
         case .worker(let worker):
             switch message {
-            case .push, .cancelTask: executor(worker, .received(message, from: sender))
+            case .push(let push):
+                if settings.bug == .pushRunsTwice,
+                    case .task(push.task, attempt: push.execution) = workers[worker].frame?.role
+                {
+                    runTask(worker, push.task, attempt: push.execution)
+                }
+                executor(worker, .received(message, from: sender))
+            case .cancelTask: executor(worker, .received(message, from: sender))
             default:
                 judge.arriving(message, atSubmitter: workers[worker].id, reading: reading(workers[worker].node))
                 submitter(worker, .received(message, from: sender))

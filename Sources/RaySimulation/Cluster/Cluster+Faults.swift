@@ -40,6 +40,7 @@ extension Cluster {
         let id = WorkerID(node: nodes[node].id, number: UInt32(nodes[node].workers.count))
         var submitter = SubmitterConfiguration()
         submitter.policy = settings.policy
+        if settings.bug == .leasePastWindow { submitter.leaseWindow = .seconds(60) }
         let ownership = WorkerConfiguration(
             controlStore: Self.address(0), detachedOwner: Self.address(1), relay: .raylet(of: nodes[node].id))
         workers.append(

@@ -52,7 +52,7 @@ extension Cluster {
         guard let specification = specifications[task] else {
             return judge.violate(.unknownTask, "\(task) is to run and was never submitted")
         }
-        if specification.isForgotten {
+        if specification.isForgotten || (settings.bug == .lineageForgotten && attempt > 1) {
             return judge.violate(.unknownTask, "\(task) is to run and was forgotten")
         }
         if attempt > 1 { coverage.reach(.taskRunsAgain) }

@@ -86,6 +86,9 @@ extension Cluster {
         switch step {
         case .compute(let duration):
             guard let serial = workers[worker].frame?.serial else { return false }
+            if settings.bug == .cpuGivenTwice, !workers[worker].isDriver {
+                nodeScheduler(workers[worker].node, .workerBlocked(workers[worker].id))
+            }
             queue.insert(.resume(worker: worker, frame: serial), at: now + duration * settings.workFactor)
             return false
         case .put(let variable, let bytes, let holding): put(worker, variable, bytes: bytes, holding: holding)
@@ -156,7 +159,8 @@ extension Cluster {
             .submit(
                 RayOwnership.TaskSubmission(
                     task: task, returns: results.count, arguments: given.filter(\.isValue).map(\.object),
-                    nested: given.filter { !$0.isValue }.map(\.object), maximumRetries: actor == nil ? workload.recipes[recipe].retries : 0, lineageBytes: 200)))
+                    nested: given.filter { !$0.isValue }.map(\.object),
+                    maximumRetries: actor == nil ? workload.recipes[recipe].retries : 0, lineageBytes: 200)))
     }
 
     private func take(_ worker: Int, from source: Variable, index: Int, into variable: Variable) {
@@ -190,12 +194,20 @@ extension Cluster {
 
     func acquire(_ worker: Int, _ object: ObjectID, _ provenance: Provenance) {
         judge.acquire(object, by: workers[worker].id)
+        if settings.bug == .handleForgotten, case .inside = provenance {
+            workers[worker].forgotten[object, default: 0] += 1
+            return
+        }
         owner(worker, .handleCreated(object, provenance))
     }
 
     func release(_ worker: Int, _ object: ObjectID) {
         guard workers[worker].isAlive else { return }
         judge.release(object, by: workers[worker].id)
+        if let count = workers[worker].forgotten[object], count > 0 {
+            workers[worker].forgotten[object] = count - 1
+            return
+        }
         owner(worker, .handleReleased(object))
     }
 
@@ -304,7 +316,11 @@ extension Cluster {
         for (waiter, waiting) in workers[worker].waiters.sorted(by: { $0.key < $1.key }) {
             guard case .variable = waiting.purpose else { continue }
             workers[worker].waiters[waiter]?.purpose = .nobody
-            if waiting.isAsked { owner(worker, .cancelGet(waiter: waiter)) } else { workers[worker].waiters[waiter] = nil }
+            if waiting.isAsked {
+                owner(worker, .cancelGet(waiter: waiter))
+            } else {
+                workers[worker].waiters[waiter] = nil
+            }
         }
         workers[worker].frame?.outstanding = 0
         resumeSoon(worker)

@@ -9,6 +9,10 @@ extension Cluster {
     func seal(_ node: Int, _ copy: CopyID, _ value: Value, size: UInt64) {
         nodes[node].store[copy.object] = Copy(attempt: copy.attempt, size: size, value: value, isPinned: true)
         holder(node, .sealed(copy, size: size))
+        if settings.bug == .pinnedEvicted, execution.chance(0.1) {
+            nodes[node].store[copy.object]?.isPinned = false
+            evictSoon(node, copy)
+        }
         if isReading(node, copy.object) { arrived(node, copy.object) }
     }
 
@@ -134,16 +138,13 @@ extension Cluster {
     func pulled(_ node: Int, _ copy: CopyID, request: UInt64, value: Value?, size: UInt64) {
         guard nodes[node].pulls[copy.object]?.request == request else { return }
         nodes[node].pulls[copy.object]?.request = nil
-        guard let value else { return sourceFailed(node, copy) }
+        guard var value else { return sourceFailed(node, copy) }
+        if settings.bug == .pullCorrupted { value.word += 1 }
         coverage.reach(.pulled)
         if nodes[node].store[copy.object].map({ $0.attempt < copy.attempt }) ?? true {
             nodes[node].store[copy.object] = Copy(attempt: copy.attempt, size: size, value: value, isPinned: false)
             holder(node, .pulled(copy, size: size))
-            if execution.chance(settings.eviction) {
-                queue.insert(
-                    .evict(node: node, incarnation: nodes[node].id.incarnation, copy),
-                    at: now + execution.exponential(mean: 20_000_000))
-            }
+            if execution.chance(settings.eviction) { evictSoon(node, copy) }
         }
         arrived(node, copy.object)
     }
@@ -196,6 +197,12 @@ extension Cluster {
         guard nodes[node].store[copy.object]?.attempt == copy.attempt else { return }
         nodes[node].store[copy.object] = nil
         getAllAgain(node, copy.object)
+    }
+
+    private func evictSoon(_ node: Int, _ copy: CopyID) {
+        queue.insert(
+            .evict(node: node, incarnation: nodes[node].id.incarnation, copy),
+            at: now + execution.exponential(mean: 20_000_000))
     }
 
     func evict(_ copy: CopyID, _ node: Int, _ incarnation: UInt32) {

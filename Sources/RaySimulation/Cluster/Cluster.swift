@@ -104,10 +104,7 @@ package final class Cluster {
             events += 1
             digest.fold(time)
             handle(event)
-            if now > Self.limit {
-                let unrest = unrest() ?? "nothing"
-                judge.violate(.hangs, "not quiet after \(now / 1_000_000_000) s: \(unrest)")
-            }
+            if now > Self.limit { blameUnrest() }
         }
         return Outcome(
             violation: judge.violation, events: events, duration: now, digest: digest.value, coverage: coverage)

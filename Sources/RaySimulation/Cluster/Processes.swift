@@ -12,10 +12,10 @@ enum Target: Equatable {
 }
 
 /// The raylet of a node, its store, and what is known of its workers.
-struct SimulatedNode {
-    var id: NodeID
+final class SimulatedNode {
+    let id: NodeID
     var isAlive = true
-    var clock: LocalClock
+    let clock: LocalClock
     var scheduler: NodeMachine
     var holder: HolderMachine
     /// Places of workers, by their number less one.
@@ -27,6 +27,10 @@ struct SimulatedNode {
     var slowUntil: UInt64 = 0
     var slowFactor = 1
     var busyUntil: UInt64 = 0
+
+    init(id: NodeID, clock: LocalClock, scheduler: NodeMachine, holder: HolderMachine) {
+        (self.id, self.clock, self.scheduler, self.holder) = (id, clock, scheduler, holder)
+    }
 }
 
 /// A complete copy in a node's store.
@@ -56,7 +60,7 @@ struct Pull {
 }
 
 /// A worker or driver process.
-struct SimulatedWorker {
+final class SimulatedWorker {
     let id: WorkerID
     let node: Int
     let isDriver: Bool
@@ -75,8 +79,18 @@ struct SimulatedWorker {
     var held: [TaskID: UInt32] = [:]
     /// Pushes that the owner machine was told of.
     var assigned: [TaskID: TaskPush] = [:]
+    /// Handles that the owner machine was not told of: a planted bug.
+    var forgotten: [ObjectID: Int] = [:]
     /// Set in a worker that has become an actor.
     var actor: Actor?
+
+    init(
+        id: WorkerID, node: Int, isDriver: Bool, owner: WorkerMachine, submitter: SubmitterMachine,
+        executor: ExecutorMachine
+    ) {
+        (self.id, self.node, self.isDriver) = (id, node, isDriver)
+        (self.owner, self.submitter, self.executor) = (owner, submitter, executor)
+    }
 }
 
 /// What an actor has beside its process.

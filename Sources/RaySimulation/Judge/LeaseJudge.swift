@@ -56,11 +56,14 @@ struct LeaseJudge {
     mutating func arriving(_ message: SchedulerMessage, at node: NodeID) {
         switch message {
         case .giveBack(let back): end(back.lease)
-        case .request(let request):
-            asked[Question(request: request.id, node: node)] = Asked(
-                mode: request.mode, demand: request.schedulingClass.demand.cpu.units)
         default: break
         }
+    }
+
+    /// A request is sent to a node.
+    mutating func asks(_ request: LeaseRequest, of node: NodeID) {
+        asked[Question(request: request.id, node: node)] = Asked(
+            mode: request.mode, demand: request.schedulingClass.demand.cpu.units)
     }
 
     /// A node answers.
@@ -134,6 +137,7 @@ extension WaitReason {
 
 extension Judge {
     mutating func sent(_ message: SchedulerMessage, from sender: Party, to receiver: Party) {
+        if case .request(let request) = message, case .node(let node) = receiver { leases.asks(request, of: node) }
         guard case .answer(let answer) = message, case .node(let node) = sender else { return }
         for part in answer.parts {
             switch part {
