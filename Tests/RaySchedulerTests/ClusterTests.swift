@@ -36,7 +36,7 @@ import Testing
         #expect(Set(cluster.ran.values.map(\.node)).count == 10, "all nodes have work")
     }
 
-    @Test(arguments: SchedulingPolicy.allCases, 1...10)
+    @Test(arguments: SchedulingPolicy.allCases, 1...4)
     func tasksEndOnceUnderFaults(policy: SchedulingPolicy, seed: UInt64) {
         var nodeConfiguration = NodeConfiguration()
         nodeConfiguration.policy = policy
@@ -50,7 +50,7 @@ import Testing
         finish(&cluster, tasks: 150)
     }
 
-    @Test(arguments: 1...5)
+    @Test(arguments: 1...2)
     func aSeedIsOneRun(seed: UInt64) {
         func run() -> (UInt64, Int, Int) {
             var cluster = Cluster(nodes: Array(repeating: capacity(2), count: 5), seed: seed, faults: .rough)
@@ -63,7 +63,7 @@ import Testing
     }
 
     /// Nodes, workers and submitters die; tasks need GPUs, groups and arguments.
-    @Test(arguments: 1...20)
+    @Test(arguments: 1...8)
     func nothingIsLeftOverAfterDeaths(seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var cluster = Cluster(

@@ -35,10 +35,10 @@ extension SubmitterMachine {
         if lanes[lane].key.node != nil, schedulingClass.constraint == .hybrid {
             return requestWithArguments(for: lane, now, &directives)
         }
-        while lanes[lane].requestedSlots < needed, Int(lanes[lane].requests.count) < configuration.requestsPerLane {
-            let slots = min(needed - lanes[lane].requestedSlots, configuration.slotsPerRequest)
-            ask(firstParty(of: lane), for: lane, slots: UInt32(slots), now: now, &directives)
-        }
+        // One at a time until something is heard: what is submitted meanwhile goes into the next request together.
+        guard lanes[lane].unheard == 0, Int(lanes[lane].requests.count) < configuration.requestsPerLane else { return }
+        let slots = min(needed - lanes[lane].requestedSlots, configuration.slotsPerRequest)
+        ask(firstParty(of: lane), for: lane, slots: UInt32(slots), isFirst: true, now: now, &directives)
     }
 
     /// One request for each task, with its arguments.
@@ -92,20 +92,21 @@ extension SubmitterMachine {
     /// Asks for slots, which count as requested.
     private mutating func ask(
         _ party: Party, for lane: Int, slots: UInt32, mode: RequestMode = .place, rejections: UInt8 = 0,
-        refusal: [NodeReport] = [], arguments: [TaskArgument] = [], isLocalityChoice: Bool = false, now: Timestamp,
-        _ directives: inout [SubmitterDirective]
+        refusal: [NodeReport] = [], arguments: [TaskArgument] = [], isLocalityChoice: Bool = false,
+        isFirst: Bool = false, now: Timestamp, _ directives: inout [SubmitterDirective]
     ) {
         lastSequence += 1
         let slot = requestSlots.take()
         let request = OpenRequest(
             sequence: lastSequence, party: party, lane: Int32(lane), slots: slots, wanted: slots, mode: mode,
             rejections: rejections, refusal: refusal, arguments: arguments, isLocalityChoice: isLocalityChoice,
-            backoff: configuration.retransmission)
+            isUnheard: isFirst, backoff: configuration.retransmission)
         if slot == requests.count { requests.append(request) } else { requests[slot] = request }
         requestOfSequence.insert(lastSequence, slot)
         requestLinks.append(slot, to: &lanes[lane].requests)
         openLinks.append(slot, to: &openRequests)
         lanes[lane].requestedSlots += Int(slots)
+        if isFirst { lanes[lane].unheard += 1 }
         send(slot, now, &directives)
     }
 
@@ -128,8 +129,15 @@ extension SubmitterMachine {
         send(slot, now, &directives)
     }
 
+    private mutating func noteHeard(_ slot: Int) {
+        guard requests[slot].isUnheard else { return }
+        requests[slot].isUnheard = false
+        lanes[Int(requests[slot].lane)].unheard -= 1
+    }
+
     /// Forgets a request. Slots that nobody has settled are no more requested.
     private mutating func close(_ slot: Int) {
+        noteHeard(slot)
         let lane = Int(requests[slot].lane)
         lanes[lane].requestedSlots -= Int(requests[slot].wanted - min(requests[slot].wanted, requests[slot].settled))
         requestLinks.remove(slot, from: &lanes[lane].requests)
@@ -152,6 +160,7 @@ extension SubmitterMachine {
         guard let slot = requestOfSequence[answer.id.sequence], requests[slot].party == sender else {
             return giveBackUnwanted(answer, &directives)
         }
+        noteHeard(slot)
         if answer.first > requests[slot].parts {
             // A part is missing in between: it is asked for again at once.
             return send(slot, now, &directives)

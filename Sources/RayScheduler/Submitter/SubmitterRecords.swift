@@ -53,6 +53,8 @@ struct Lane: Sendable {
     var requests = IndexList()
     /// Slots of these that nobody has settled.
     var requestedSlots: Int = 0
+    /// Of those to the first node the ones of which nothing was heard.
+    var unheard: Int32 = 0
     /// Leases of the lane, whatever their stage.
     var leases: Int32 = 0
     /// What was said last about slots that wait, and by whom.
@@ -129,6 +131,8 @@ struct OpenRequest: Sendable {
     var refusal: [NodeReport]
     var arguments: [TaskArgument]
     var isLocalityChoice: Bool
+    /// Counts among the unheard ones of its lane.
+    var isUnheard: Bool
     var backoff: Duration
 
     var waiting: UInt32 { slots - settled }
