@@ -30,6 +30,7 @@ struct NodeBed {
     var releases: [ObjectID] = []
     var others: [SchedulerMessage] = []
     var isDrained = false
+    var spills = 0
 
     init(
         _ capacity: NodeCapacity, labels: NodeLabels = .none, configuration: NodeConfiguration = NodeConfiguration(),
@@ -91,6 +92,14 @@ struct NodeBed {
         return request
     }
 
+    /// What is granted at once of a new request.
+    mutating func lease(
+        _ schedulingClass: SchedulingClass, by submitter: WorkerID = driver, mode: RequestMode = .place
+    ) -> [LeaseGrant] {
+        let request = request(schedulingClass, by: submitter, mode: mode)
+        return grants(request)
+    }
+
     mutating func send(_ request: LeaseRequest) {
         feed(.received(.request(request), from: .worker(request.id.submitter)))
     }
@@ -114,7 +123,9 @@ struct NodeBed {
     }
 
     func elsewhere(_ request: LeaseRequest) -> [(node: NodeID, slots: UInt32, mode: RequestMode)] {
-        parts(request).compactMap { if case .elsewhere(let node, let slots, let mode) = $0 { (node, slots, mode) } else { nil } }
+        parts(request).compactMap {
+            if case .elsewhere(let node, let slots, let mode) = $0 { (node, slots, mode) } else { nil }
+        }
     }
 
     func rejected(_ request: LeaseRequest) -> UInt32 {
@@ -173,7 +184,9 @@ struct SubmitterBed {
     }
 
     mutating func submit(_ sequences: ClosedRange<UInt64>, _ schedulingClass: SchedulingClass = oneCPU) {
-        for sequence in sequences { feed(.submit(TaskSubmission(id: task(sequence), schedulingClass: schedulingClass))) }
+        for sequence in sequences {
+            feed(.submit(TaskSubmission(id: task(sequence), schedulingClass: schedulingClass)))
+        }
     }
 
     /// Answers a request with these parts, from the node or store that was asked.
@@ -190,7 +203,8 @@ struct SubmitterBed {
     mutating func grant(on node: NodeID = here) -> LeaseGrant {
         nextLease += 1
         return LeaseGrant(
-            lease: LeaseID(node: node, number: nextLease), worker: WorkerID(node: node, number: UInt32(100 + nextLease)))
+            lease: LeaseID(node: node, number: nextLease), worker: WorkerID(node: node, number: UInt32(100 + nextLease))
+        )
     }
 
     mutating func report(_ push: TaskPush, _ progress: TaskProgress, by worker: WorkerID) {

@@ -407,7 +407,8 @@ import Testing
         let dependencies = objects.indices.map { object(UInt64($0 + 1)) }
         bed.feed(
             .submit(
-                TaskSubmission(id: task(1), schedulingClass: cpus(1, constraint: constraint), dependencies: dependencies)))
+                TaskSubmission(
+                    id: task(1), schedulingClass: cpus(1, constraint: constraint), dependencies: dependencies)))
         for (dependency, place) in zip(dependencies, objects) {
             bed.feed(.resolved(dependency, .stored(bytes: place.bytes, nodes: place.nodes)))
         }

@@ -35,10 +35,10 @@ extension NodeMachine {
         return best
     }
 
-    /// The pool from which a queue's demand can be taken now; 0 is the node's own.
+    /// The pool from which a queue's demand can be taken now; 0 is the node's own, which a draining node closes.
     func poolThatFits(_ queue: Int) -> Int? {
         let key = queues[queue].key
-        guard let group = key.group else { return pool.covers(key.demand) ? 0 : nil }
+        guard let group = key.group else { return own.condition == .alive && pool.covers(key.demand) ? 0 : nil }
         return bundlesOfGroup[group]?.first { slot in
             bundles[slot].isCommitted && !bundles[slot].isEnding && bundles[slot].pool.covers(key.demand)
                 && (key.bundle == nil || key.bundle == bundles[slot].id.index)
@@ -81,7 +81,7 @@ extension NodeMachine {
         var found: (name: ResourceName, request: LeaseRequestID)?
         for queue in activeQueues where queues[queue].key.group == nil {
             let demand = queues[queue].key.demand
-            guard let first = queues[queue].round.first, classes[first].isFeasible,
+            guard let first = queues[queue].round.first,
                 let lacking = pool.free.shortage(of: demand), let record = firstRequest(first),
                 requests[record].since + configuration.patience <= now, requests[record].since < oldest
             else { continue }
@@ -172,12 +172,22 @@ extension NodeMachine {
         let made = NodeClass(
             schedulingClass: schedulingClass, queue: queue,
             environment: environmentIndex(of: schedulingClass.environment),
-            isFeasible: pool.total.covers(schedulingClass.demand) && schedulingClass.labels.matches(own.labels))
+            isFeasible: isFeasible(schedulingClass))
         let index = classSlots.take()
         if index == classes.count { classes.append(made) } else { classes[index] = made }
         indexOfClass.insert(schedulingClass, index)
         unusedLinks.append(index, to: &unusedClasses)
         return index
+    }
+
+    /// Whether this node could run a class, were it empty. A bundle's node can, whatever else it has.
+    private func isFeasible(_ schedulingClass: SchedulingClass) -> Bool {
+        switch schedulingClass.constraint {
+        case .group: return true
+        case .node(let node): if node != id { return false }
+        case .hybrid, .spread, .preferredNode: break
+        }
+        return pool.total.covers(schedulingClass.demand) && schedulingClass.labels.matches(own.labels)
     }
 
     private mutating func queueIndex(of key: DemandQueue.Key) -> Int {
@@ -196,9 +206,12 @@ extension NodeMachine {
         return environments.count - 1
     }
 
+    /// Puts a class with a queue among those that are looked at: when there is room here, or, if it can not run here,
+    /// when the view changes.
     mutating func listInRound(_ classIndex: Int) {
         guard !classes[classIndex].isInRound else { return }
         classes[classIndex].isInRound = true
+        guard classes[classIndex].isFeasible else { return classLinks.append(classIndex, to: &foreignClasses) }
         let queue = classes[classIndex].queue
         if queues[queue].round.isEmpty { activeQueues.append(queue) }
         classLinks.append(classIndex, to: &queues[queue].round)
@@ -207,6 +220,7 @@ extension NodeMachine {
     mutating func dropFromRound(_ classIndex: Int) {
         guard classes[classIndex].isInRound else { return }
         classes[classIndex].isInRound = false
+        guard classes[classIndex].isFeasible else { return classLinks.remove(classIndex, from: &foreignClasses) }
         let queue = classes[classIndex].queue
         classLinks.remove(classIndex, from: &queues[queue].round)
         guard queues[queue].round.isEmpty, let position = activeQueues.firstIndex(of: queue) else { return }

@@ -123,6 +123,7 @@ extension NodeMachine {
         } else {
             waitingToLend.append(leases[slot].number)
             if nextExtraWorker == .never { nextExtraWorker = now + extraWorkerDelay }
+            lendMore(now)
         }
     }
 
@@ -169,7 +170,7 @@ extension NodeMachine {
             extraWorkerDelay = min(extraWorkerDelay * 2, configuration.extraWorkerDelay * 10)
             nextExtraWorker = now + extraWorkerDelay
         }
-        guard waitingToLend.isEmpty else { return }
+        guard lending < configuration.extraWorkers else { return }
         nextExtraWorker = .never
         extraWorkerDelay = configuration.extraWorkerDelay
     }

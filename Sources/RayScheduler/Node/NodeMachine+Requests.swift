@@ -38,10 +38,10 @@ extension NodeMachine {
         let classIndex = Int(requests[record].classIndex)
         let group = classes[classIndex].schedulingClass.constraint.groupID
         if let group, bundlesOfGroup[group] == nil { return fail(record, .groupGone(group), &directives) }
-        if own.condition == .draining {
-            leave(record, now, &view, &directives)
-        } else if group != nil {
+        if group != nil {
             requests[record].mode = .queue
+        } else if own.condition == .draining {
+            leave(record, now, &view)
         } else {
             view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape, now)
             switch requests[record].mode {
@@ -59,7 +59,7 @@ extension NodeMachine {
         let classIndex = Int(requests[record].classIndex)
         switch classes[classIndex].schedulingClass.constraint {
         case .node(let node):
-            if node == id, classes[classIndex].isFeasible {
+            if node == id {
                 requests[record].mode = .queue
             } else if node != id, view.isAlive(node) {
                 send(record, requests[record].waiting, to: node, .queue)
@@ -214,13 +214,10 @@ extension NodeMachine {
     }
 
     /// This node is being drained: another one takes over what it was asked.
-    private mutating func leave(
-        _ record: Int, _ now: Timestamp, _ view: inout ClusterView, _ directives: inout [NodeDirective]
-    ) {
+    private mutating func leave(_ record: Int, _ now: Timestamp, _ view: inout ClusterView) {
         let classIndex = Int(requests[record].classIndex)
         let constraint = classes[classIndex].schedulingClass.constraint
         if requests[record].mode == .grantOrReject { return reject(record, requests[record].waiting) }
-        if let group = constraint.groupID { return fail(record, .groupGone(group), &directives) }
         if constraint == .node(id) { return }
         view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape, now)
         guard let slot = view.drawBest(classes[classIndex].shape, excluding: view.slot(of: id), using: &random) else {
@@ -331,6 +328,9 @@ extension NodeMachine {
                 reconsider(class: classIndex, now, &view, &directives)
             }
         }
+        for classIndex in classLinks.indices(of: foreignClasses) {
+            reconsider(class: classIndex, now, &view, &directives)
+        }
         if own.isPullLimited { spillFromTails(now, &view, &directives) }
     }
 
@@ -340,7 +340,7 @@ extension NodeMachine {
         if own.condition == .draining {
             while let record = classes[classIndex].settled.first ?? classes[classIndex].ready.first {
                 let before = requests[record].unplaced
-                leave(record, now, &view, &directives)
+                leave(record, now, &view)
                 guard requests[record].unplaced < before else { return }
                 unlinkIfPlaced(record)
             }
@@ -412,7 +412,7 @@ extension NodeMachine {
         hasChanged = true
         for classIndex in classes.indices {
             for record in requestLinks.indices(of: classes[classIndex].pulling) {
-                leave(record, now, &view, &directives)
+                leave(record, now, &view)
                 unlinkIfPlaced(record)
             }
         }

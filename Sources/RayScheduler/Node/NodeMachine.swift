@@ -44,6 +44,8 @@ public struct NodeMachine: Sendable {
     var indexOfQueue: [DemandQueue.Key: Int] = [:]
     /// Queues with a class in their round.
     var activeQueues: [Int] = []
+    /// Classes of which something waits that can not run here.
+    var foreignClasses = IndexList()
     /// Something was freed or came in since the queues were looked at.
     var mayGrant = false
 
