@@ -151,9 +151,9 @@ public struct ControlStoreMachine: Sendable {
         directives.append(.died(death))
         switch member {
         case .worker(let worker):
-            if let peer = links.find(worker) { end(peer) }
+            if let peer = links.find(worker) { end(peer, death) }
         case .node(let node):
-            while let peer = peersOfNode[node], peer != .absent { end(peer) }
+            while let peer = peersOfNode[node], peer != .absent { end(peer, death) }
             peersOfNode[node] = nil
             if liveNodes[node.value] == node { liveNodes[node.value] = nil }
         }
@@ -162,7 +162,9 @@ public struct ControlStoreMachine: Sendable {
         settle()
     }
 
-    private mutating func end(_ peer: Slot) {
+    private mutating func end(_ peer: Slot, _ death: Death) {
+        // It may be alive, and should know. If this is lost, it is told when it speaks.
+        directives.append(.send(.fence(death, from: id, to: links.peer(peer))))
         if members[peer].isMember {
             memberLists.remove(peer, from: &memberList)
             memberCount -= 1

@@ -12,6 +12,8 @@ public struct ObjectSummary: Sendable, Equatable {
     }
 
     public var state: State
+    /// The making of the value; 0 before the first.
+    public var attempt: UInt32
     public var size: UInt64
     public var handles: Int
     public var tasks: Int
@@ -43,8 +45,9 @@ extension WorkerMachine {
             pair = borrowers.next(after: pair, in: record.borrowers)
         }
         return ObjectSummary(
-            state: state(of: slot), size: record.size, handles: Int(record.handles), tasks: Int(record.tasks),
-            containers: Int(record.containers), loans: Int(record.loans), lineage: Int(record.lineage),
+            state: state(of: slot), attempt: record.attempt, size: record.size, handles: Int(record.handles),
+            tasks: Int(record.tasks), containers: Int(record.containers), loans: Int(record.loans),
+            lineage: Int(record.lineage),
             borrowers: borrowing, locations: located(slot, startingAt: 0).locations.map(\.node))
     }
 
