@@ -41,8 +41,9 @@ extension Cluster {
         var submitter = SubmitterConfiguration()
         submitter.policy = settings.policy
         if settings.bug == .leasePastWindow { submitter.leaseWindow = .seconds(60) }
-        let ownership = WorkerConfiguration(
+        var ownership = WorkerConfiguration(
             controlStore: Self.address(0), detachedOwner: Self.address(1), relay: .raylet(of: nodes[node].id))
+        ownership.lineageBytes = settings.lineageBytes
         workers.append(
             SimulatedWorker(
                 id: id, node: node, isDriver: isDriver, owner: WorkerMachine(id: id, configuration: ownership),
@@ -129,6 +130,7 @@ extension Cluster {
             let candidates = nodes[node].workers.filter { workers[$0].isAlive && $0 != 0 }
             guard nodes[node].isAlive, !candidates.isEmpty else { return }
             kill(candidates[number % candidates.count], cause: .killed)
+        case .loseCopy(let node, let number): loseCopy(node, number)
         case .killNode(let node, let restartAfter):
             guard nodes[node].isAlive else { return }
             queue.insert(

@@ -17,7 +17,12 @@ extension Cluster {
         for directive in directives where workers[worker].isAlive { perform(directive, worker) }
         directives.removeAll(keepingCapacity: true)
         workerBuffers.append(directives)
-        if events % Self.violationInterval == 0 { judge.inspect(workers[worker].owner) }
+        // A look into a machine takes time in proportion to its state.
+        workers[worker].uninspected += 1
+        if workers[worker].uninspected > Self.violationInterval + workers[worker].owner.objectCount {
+            workers[worker].uninspected = 0
+            judge.inspect(workers[worker].owner)
+        }
     }
 
     private func perform(_ directive: WorkerDirective, _ worker: Int) {
@@ -76,7 +81,7 @@ extension Cluster {
         }
     }
 
-    /// Events between looks into a machine, which take time in proportion to its state.
+    /// Events between looks into a machine, and one more for each object.
     static let violationInterval = 32
 
     // MARK: Holder

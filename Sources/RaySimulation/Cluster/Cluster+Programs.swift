@@ -53,7 +53,9 @@ extension Cluster {
         var values: [Variable] = []
         for (index, argument) in specification.arguments.enumerated() where argument.isValue { values.append(index) }
         awaitValues(worker, values)
-        if workers[worker].frame?.outstanding == 0 { resumeSoon(worker) }
+        // Arguments are local when a lease is granted, but not for later tasks of the lease: one that waits for them
+        // gives its CPU back, as in any get, for what makes them anew may need it.
+        if workers[worker].frame?.outstanding == 0 { resumeSoon(worker) } else { block(worker) }
     }
 
     private func resumeSoon(_ worker: Int) {
@@ -261,7 +263,7 @@ extension Cluster {
             submitter(worker, .resolved(waiting.object, .stored(bytes: located.size, nodes: places)))
         case (_, .nobody): break
         case (.failed(let error), let purpose):
-            coverage.reach(error.mark)
+            if let mark = error.mark { coverage.reach(mark) }
             let late = now > waiting.deadline ? now - waiting.deadline : 0
             judge.failed(waiting.object, error, isShort: waiting.isShort, late: late)
             if purpose == .dependency {

@@ -213,4 +213,18 @@ extension Cluster {
         nodes[node].store[copy.object] = nil
         holder(node, .removed(copy.object))
     }
+
+    /// A copy is gone, whoever needs it.
+    func loseCopy(_ node: Int, _ number: Int) {
+        let objects = nodes[node].store.keys.sorted()
+        guard nodes[node].isAlive, !objects.isEmpty else { return }
+        coverage.reach(.copyLost)
+        let object = objects[number % objects.count]
+        nodes[node].store[object] = nil
+        judge.losesCopy()
+        holder(node, .removed(object))
+        guard nodes[node].pulls[object]?.isAnswered == true else { return }
+        nodes[node].pulls[object]?.isAnswered = false
+        nodeScheduler(node, .argumentLost(object))
+    }
 }

@@ -81,6 +81,8 @@ final class SimulatedWorker {
     var assigned: [TaskID: TaskPush] = [:]
     /// Handles that the owner machine was not told of: a planted bug.
     var forgotten: [ObjectID: Int] = [:]
+    /// Events since the judge looked into the owner machine.
+    var uninspected = 0
     /// Set in a worker that has become an actor.
     var actor: Actor?
 

@@ -46,6 +46,8 @@ package struct Settings: Sendable {
     var shortGets: Double
     /// Probability that a worker process does not start.
     var startFailure: Double
+    /// Bytes of specifications that an owner keeps; a task has 200.
+    var lineageBytes: Int
     /// Probability that a driver exits when it is done, instead of staying.
     var driverExit: Double
 
@@ -73,7 +75,8 @@ package struct Settings: Sendable {
         detection = [1_000_000, 30_000_000, 1_000_000_000][random.below(3)]
         eviction = random.chance(0.3) ? 0.5 : 0
         shortGets = random.chance(0.1) ? 0.3 : 0
-        startFailure = random.chance(0.1) ? 0.2 : 0
+        startFailure = random.chance(0.1) ? [0.2, 0.7][random.below(2)] : 0
+        lineageBytes = random.chance(0.1) ? 500 : 1 << 30
         driverExit = random.chance(0.3) ? 1 : 0
         network.latencyMinimum = .microseconds([5, 50, 1_000][random.below(3)])
         network.latencyJitter = .microseconds([1, 50, 2_000][random.below(3)])

@@ -24,10 +24,14 @@ package struct FaultKinds: OptionSet, Hashable, Sendable {
     /// Nodes die with all that is on them, and come back as new incarnations.
     package static let nodes = FaultKinds(rawValue: 1 << 8)
 
+    /// Copies vanish from stores, even those that were to stay.
+    package static let copies = FaultKinds(rawValue: 1 << 9)
+
     /// Every kind with its name, in the order of their bits.
     package static let named: [(name: String, kind: FaultKinds)] = [
         ("loss", .loss), ("duplication", .duplication), ("reordering", .reordering), ("cuts", .cuts),
         ("clogs", .clogs), ("slowness", .slowness), ("skew", .skew), ("workers", .workers), ("nodes", .nodes),
+        ("copies", .copies),
     ]
     package static let all = FaultKinds(named.map(\.kind))
 
@@ -60,6 +64,8 @@ package struct Fault: Sendable {
         case killWorker(node: Int, number: Int)
         /// Kills the node; it comes back after so long as a new incarnation, or never.
         case killNode(Int, restartAfter: UInt64?)
+        /// Drops the copy whose turn it is, by the order of objects.
+        case loseCopy(node: Int, number: Int)
     }
 
     package var time: UInt64
@@ -75,7 +81,7 @@ package struct FaultPlan: Sendable {
     /// Draws up to `count` faults of `kinds` in the first `duration` nanoseconds of a run with so many nodes.
     /// Node 0, where the control store and the first driver are, is cut and slowed but never killed.
     package init(_ kinds: FaultKinds, count: Int, nodes: Int, duration: UInt64, random: inout SeededRandom) {
-        var choices = [FaultKinds.cuts, .clogs, .slowness, .workers].filter(kinds.contains)
+        var choices = [FaultKinds.cuts, .clogs, .slowness, .workers, .copies].filter(kinds.contains)
         if kinds.contains(.nodes), nodes > 1 { choices.append(.nodes) }
         guard !choices.isEmpty else { return }
         for _ in 0..<count {
@@ -89,6 +95,7 @@ package struct FaultPlan: Sendable {
                 case .clogs: .clog(link, nanoseconds: length)
                 case .slowness: .slow(node: node, factor: 2 << random.below(8), nanoseconds: length)
                 case .workers: .killWorker(node: node, number: random.below(8))
+                case .copies: .loseCopy(node: node, number: random.below(64))
                 default:
                     .killNode(
                         1 + random.below(nodes - 1), restartAfter: random.chance(0.8) ? length : nil)

@@ -43,6 +43,7 @@ struct Judge {
     private var gone: Set<WorkerID> = []
     private var goneNodes: Set<NodeID> = []
     private var hasCancelled = false
+    private var hasLostCopies = false
 
     init(_ settings: Settings) {}
 
@@ -124,7 +125,7 @@ struct Judge {
         case .workerDied(let worker, _):
             if !isGone(worker) { inexact(object, error, "the worker lives") }
         case .lostPut, .lostRetriesDisabled, .lostRetriesExhausted, .lostLineageEvicted, .lostCancelled:
-            if !hasDeaths { inexact(object, error, "nothing died") }
+            if !hasDeaths, !hasLostCopies { inexact(object, error, "nothing died") }
         case .outOfScope:
             if objects[error.object]?.isTainted != true { inexact(object, error, "it can be reached") }
         case .freed, .borrowed: inexact(object, error, "nobody asked for that")
@@ -157,6 +158,9 @@ struct Judge {
 
     /// The owner will never need it again.
     mutating func forgotten(_ task: TaskID) { close(task) }
+
+    /// A copy vanishes from a store.
+    mutating func losesCopy() { hasLostCopies = true }
 
     /// A program gives up a task.
     mutating func cancels() { hasCancelled = true }

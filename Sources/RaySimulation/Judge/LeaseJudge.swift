@@ -16,6 +16,7 @@ struct LeaseJudge {
     private struct Asked {
         var mode: RequestMode
         var demand: Int64
+        var hasArguments: Bool
     }
 
     private struct Question: Hashable {
@@ -63,14 +64,18 @@ struct LeaseJudge {
     /// A request is sent to a node.
     mutating func asks(_ request: LeaseRequest, of node: NodeID) {
         asked[Question(request: request.id, node: node)] = Asked(
-            mode: request.mode, demand: request.schedulingClass.demand.cpu.units)
+            mode: request.mode, demand: request.schedulingClass.demand.cpu.units,
+            hasArguments: !request.arguments.isEmpty)
     }
 
     /// A node answers.
     /// - Returns: what is wrong with that.
     mutating func answered(_ answer: LeaseAnswer, by node: NodeID) -> (Violation.Rule, String)? {
         guard let question = asked[Question(request: answer.id, node: node)] else { return nil }
-        if question.mode == .grantOrReject, answer.waiting > 0, let reason = answer.reason, !reason.isForStart {
+        // With arguments it may: nothing is reserved while they come, and then its data are here.
+        if question.mode == .grantOrReject, !question.hasArguments, answer.waiting > 0, let reason = answer.reason,
+            !reason.isForStart
+        {
             return (.spilledTwice, "\(answer.id) waits at \(node), where it may not: \(reason)")
         }
         for part in answer.parts {

@@ -37,28 +37,27 @@ package enum Mark: Int, CaseIterable, Sendable {
     case unschedulable, workerStartFailed, idleWorkerOwnsObjects, taskAbandoned, zombieTerminated, taskRunsAgain
     case taskStopped, secondaryPinned, argumentMissing, blocked, driverExited, actorStarted, callWithoutActor
     case copyMissing, pulled, pullTimedOut, evicted, nodeRestarted, livingNodeDeclaredDead, suspected
-    case recoveryRefused, drained
+    case copyLost, recoveryRefused
     // Errors that gets ended with.
-    case ownerDied, lostPut, lostRetriesDisabled, lostRetriesExhausted, lostLineageEvicted, lostCancelled, borrowed
-    case cancelled, workerDied, taskFailed, freed, outOfScope, deadlineExceeded
+    case ownerDied, lostPut, lostRetriesDisabled, lostRetriesExhausted, lostLineageEvicted
+    case cancelled, workerDied, taskFailed, outOfScope, deadlineExceeded
     // Seen in messages.
     case spilledBack, spillRejected, leaseReused, requestQueued
 }
 
 extension ObjectError {
-    var mark: Mark {
+    /// Nil for what no program of ours can bring about.
+    var mark: Mark? {
         switch reason {
         case .ownerDied: .ownerDied
         case .lostPut: .lostPut
         case .lostRetriesDisabled: .lostRetriesDisabled
         case .lostRetriesExhausted: .lostRetriesExhausted
         case .lostLineageEvicted: .lostLineageEvicted
-        case .lostCancelled: .lostCancelled
-        case .borrowed: .borrowed
+        case .lostCancelled, .borrowed, .freed: nil
         case .cancelled: .cancelled
         case .workerDied: .workerDied
         case .taskFailed: .taskFailed
-        case .freed: .freed
         case .outOfScope: .outOfScope
         case .deadlineExceeded: .deadlineExceeded
         }

@@ -27,7 +27,8 @@ package final class LoadCluster {
         var busyUntil: UInt64 = 0
     }
 
-    private struct Node {
+    // Objects, so that looking at one field of a process copies no machine.
+    private final class Node {
         let id: NodeID
         var machine: NodeMachine
         /// Place of its view. Nodes without a driver never decide by it, and share one.
@@ -35,9 +36,11 @@ package final class LoadCluster {
         var process = Process()
         /// Places of its processes by their number less one: workers, or submitters as complements.
         var processes: [Int] = []
+
+        init(id: NodeID, machine: NodeMachine, view: Int) { (self.id, self.machine, self.view) = (id, machine, view) }
     }
 
-    private struct Submitter {
+    private final class Submitter {
         let id: WorkerID
         let node: Int
         var machine: SubmitterMachine
@@ -46,13 +49,21 @@ package final class LoadCluster {
         var sequence: UInt64 = 0
         /// When each task was submitted, by its sequence less one.
         var submitted: [UInt64] = []
+
+        init(id: WorkerID, node: Int, machine: SubmitterMachine, remaining: Int) {
+            (self.id, self.node, self.machine, self.remaining) = (id, node, machine, remaining)
+        }
     }
 
-    private struct Worker {
+    private final class Worker {
         let id: WorkerID
         let node: Int
         var machine: ExecutorMachine
         var process = Process()
+
+        init(id: WorkerID, node: Int, machine: ExecutorMachine) {
+            (self.id, self.node, self.machine) = (id, node, machine)
+        }
     }
 
     private let options: LoadOptions
