@@ -71,7 +71,8 @@ private struct GroupBed {
             }
             feed(
                 .received(
-                    .bundlesAnswer(BundleAnswer(group: group, attempt: request.attempt, result: result)), from: .node(node)))
+                    .bundlesAnswer(BundleAnswer(group: group, attempt: request.attempt, result: result)),
+                    from: .node(node)))
         }
     }
 
@@ -148,7 +149,8 @@ private struct GroupBed {
         let (first, node) = bed.requests.removeFirst()
         bed.feed(
             .received(
-                .bundlesAnswer(BundleAnswer(group: group, attempt: first.attempt, result: .prepared)), from: .node(node)))
+                .bundlesAnswer(BundleAnswer(group: group, attempt: first.attempt, result: .prepared)), from: .node(node)
+            ))
         #expect(bed.requests.count == 1, "the other has not answered")
         bed.answerAll()
         #expect(bed.placed.count == 1)
