@@ -9,6 +9,8 @@ struct LayerRules {
         "RayCore": [],
         // Pure cores: no system, no clock, no source of randomness.
         "RayOwnership": ["RayCore"],
+        // Counters that any thread may change; atomics of the Swift distribution, no system.
+        "RayOwnership/Handles": ["RayCore", "Synchronization"],
         "RayScheduler": ["RayCore"],
         "RayFabric": ["RayCore", "CLinux", "CLiburing", "CSharedLayout", "Crypto", "Synchronization"],
         // Machines without I/O, which the simulation drives too. Their shell is a folder of its own.
