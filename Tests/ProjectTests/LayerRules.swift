@@ -9,6 +9,8 @@ struct LayerRules {
         "RayCore": [],
         // Pure cores: no system, no clock, no source of randomness.
         "RayOwnership": ["RayCore"],
+        // Counters that any thread may change; atomics of the Swift distribution, no system.
+        "RayOwnership/Handles": ["RayCore", "Synchronization"],
         "RayScheduler": ["RayCore"],
         // Drives the pure cores under virtual time: as pure as they are.
         "RaySimulation": ["RayCore", "RayOwnership", "RayScheduler"],

@@ -146,6 +146,22 @@ import Testing
         cluster.expectEmpty()
     }
 
+    @Test func attemptThatHasNotBegun_movesToAnotherWorker() {
+        let inner = cluster.put(owner)
+        let task = cluster.submit(owner, [inner])
+        cluster.feed(owner, .taskAssigned(task, attempt: 1, to: worker))
+        cluster.start(task, on: helper, [inner])
+        cluster.kill(worker)
+        cluster.run(for: .seconds(1))
+        cluster.finish(task, on: helper)
+        cluster.drop(owner, inner)
+        cluster.run(for: .seconds(1))
+        #expect(cluster.delivered[cluster.get(owner, task.returnID(0))] == .inline([2]))
+        cluster.drop(owner, task.returnID(0))
+        cluster.run()
+        cluster.expectEmpty()
+    }
+
     @Test func lineageEvicted_oldestFirst() {
         let small = Cluster()
         small.lineageBytes = 250

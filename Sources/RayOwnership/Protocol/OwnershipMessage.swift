@@ -170,6 +170,12 @@ public struct CopyReport: Sendable, Equatable {
         case pinned
         case removed
     }
+
+    public init(copy: CopyID, size: UInt64, state: State) {
+        self.copy = copy
+        self.size = size
+        self.state = state
+    }
 }
 
 /// What an owner tells followers.

@@ -34,7 +34,8 @@ public enum WorkerEvent: Sendable {
 
     // Tasks that this process submits.
     case submit(TaskSubmission)
-    /// An attempt is about to be sent to a worker. Fed before the push leaves.
+    /// An attempt is about to be sent to a worker. Fed before the push leaves; again if the attempt moves to another
+    /// worker, which it may only when it is certain that the first one has not begun it.
     case taskAssigned(TaskID, attempt: UInt32, to: WorkerID)
     /// An attempt did not start, for certain: no worker was found, or the one named refused it.
     case attemptRejected(TaskID, attempt: UInt32, TaskFailure)

@@ -87,7 +87,11 @@ extension WorkerMachine {
     }
 
     mutating func assign(_ id: TaskID, _ attempt: UInt32, to worker: WorkerID) {
-        guard let task = find(id, attempt), tasks[task].state == .offered else { return }
+        guard let task = find(id, attempt), tasks[task].state == .offered || tasks[task].state == .running else {
+            return
+        }
+        // Named again, the attempt has moved: the worker named before has not begun it.
+        leaveExecutor(task)
         guard let peer = openPeer(worker) else {
             let cause = deaths.death(of: worker)?.cause ?? .unknownMember
             return retryOrFail(task, .workerDied(worker, cause))
