@@ -77,16 +77,12 @@ public struct SchedulingClass: Hashable, Sendable, CustomStringConvertible {
     /// - Parameters:
     ///   - environment: what a worker process must have been started with; equal numbers may share workers.
     ///   - function: tells functions apart, so that leases, fairness and statistics are per function.
-    /// - Precondition: no demanded amount is negative; a fraction of more than one whole is not asked of a
-    ///   named resource.
+    /// - Precondition: `demand.isValidDemand`.
     public init(
         demand: ResourceVector, labels: LabelSelector = .any, constraint: PlacementConstraint = .hybrid,
         environment: UInt64 = 0, function: UInt64 = 0
     ) {
         precondition(demand.isValidDemand, "a task demands \(demand)")
-        precondition(
-            demand.others.allSatisfy { $0.amount <= .one || $0.amount.isWhole },
-            "a task demands \(demand): more than one whole comes in wholes")
         storage = Storage(PlacementShape(demand: demand, labels: labels), constraint, environment, function)
     }
 

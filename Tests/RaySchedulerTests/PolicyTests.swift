@@ -270,3 +270,62 @@ extension NodeBed {
         return elsewhere(request).map { Int($0.slots) }.reduce(0, +)
     }
 }
+
+@Suite struct StrangeMessageTests {
+    /// Whatever a node says of itself, nobody traps.
+    @Test(arguments: [Int64.min, -1, 0, 1, .max], [Int64.min, -1, 0, 1, .max])
+    func reportsMaySayAnything(total: Int64, available: Int64) {
+        var bed = NodeBed(capacity(1))
+        func vector(_ units: Int64) -> ResourceVector {
+            let amount = ResourceAmount(units: units)
+            return ResourceVector(cpu: amount, memory: amount, others: [.init(.gpu, amount)])
+        }
+        bed.view.apply(
+            NodeReport(
+                node: nodeID(2), total: vector(total), available: vector(available), queued: .max, isPullLimited: false)
+        )
+        let gpu = SchedulingClass(demand: ResourceVector(cpu: 1, others: [.init(.gpu, ResourceAmount(units: 1))]))
+        for schedulingClass in [oneCPU, gpu, cpus(1, constraint: .spread)] {
+            bed.request(schedulingClass, slots: 1000)
+            bed.request(schedulingClass, slots: .max)
+        }
+        bed.feed(.viewChanged)
+        #expect(bed.node.queuedSlots <= 4_000_000)
+    }
+
+    @Test func argumentsMayBeOfAnySize() {
+        var bed = NodeBed(capacity(4))
+        bed.addWorkers(4)
+        let arguments = (1...3).map { TaskArgument(object: object(UInt64($0)), bytes: .max) }
+        bed.request(oneCPU, arguments: arguments + arguments)
+        bed.request(oneCPU, arguments: arguments)
+        for argument in arguments { bed.feed(.argumentLocal(argument.object)) }
+        #expect(bed.node.leaseCount == 2)
+    }
+
+    @Test func answersMaySayAnything() {
+        var bed = SubmitterBed()
+        bed.submit(1...1)
+        let grant = bed.grant()
+        bed.answer(0, [.cancelled(slots: 0), .granted(grant)])
+        bed.answer(0, [.cancelled(slots: .max)])
+        bed.answer(0, [.elsewhere(here, slots: 7, mode: .queue)], first: 9)
+        #expect(bed.submitter.taskCount == 1)
+        bed.answer(0, [.granted(grant)])
+        #expect(bed.pushes.count == 1)
+    }
+
+    @Test func aDemandIsCheckedBeforeItIsReserved() {
+        var bed = NodeBed(capacity(4, gpus: 4))
+        let group = GroupID(creator: driver, number: 1)
+        for demand in [
+            ResourceVector(others: [.init(.gpu, ResourceAmount(fraction: 1.5))]), ResourceVector(cpu: -1),
+        ] {
+            let bundle = BundleDemand(id: BundleID(group: group, index: 0), demand: demand)
+            bed.feed(
+                .received(
+                    .bundles(BundleRequest(group: group, attempt: 1, step: .prepare([bundle]))), from: .controlStore))
+        }
+        #expect(bed.node.available == bed.node.total)
+    }
+}

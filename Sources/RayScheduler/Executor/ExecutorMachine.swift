@@ -18,6 +18,9 @@ public struct ExecutorMachine: Sendable {
         var isRunning = false
     }
 
+    /// Pushes that are remembered before further ones are returned.
+    private static let limit = 1024
+
     public let id: WorkerID
     /// The newest lease that was heard of, and who has it.
     private var lease: UInt64 = 0
@@ -79,11 +82,12 @@ public struct ExecutorMachine: Sendable {
         if let known = records.first(where: { $0.number == push.number }) {
             return report(known.number, known.progress, &directives)
         }
+        let isTaken = !isBlocked && records.count < Self.limit
         records.append(
             Record(
                 number: push.number, task: push.task, execution: push.execution,
-                progress: isBlocked ? .returned : .accepted))
-        if isBlocked { report(push.number, .returned, &directives) }
+                progress: isTaken ? .accepted : .returned))
+        if !isTaken { report(push.number, .returned, &directives) }
     }
 
     private mutating func received(_ cancel: TaskCancel, _ directives: inout [ExecutorDirective]) {

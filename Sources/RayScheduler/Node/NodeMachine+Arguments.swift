@@ -16,7 +16,8 @@ extension NodeMachine {
     private mutating func argumentSlot(of needed: TaskArgument, _ directives: inout [NodeDirective]) -> Int {
         if let known = argumentOfObject[needed.object] { return known }
         let slot = argumentSlots.take()
-        let argument = Argument(object: needed.object, bytes: needed.bytes)
+        // Bounded, so that no sum of what submitters say is too large for a word.
+        let argument = Argument(object: needed.object, bytes: min(needed.bytes, 1 << 44))
         if slot == arguments.count { arguments.append(argument) } else { arguments[slot] = argument }
         argumentOfObject.insert(needed.object, slot)
         directives.append(.pull(needed.object))
@@ -99,7 +100,8 @@ extension NodeMachine {
     /// Whether the first request of a class may have its arguments pinned beside those that are.
     func hasArgumentRoom(_ classIndex: Int) -> Bool {
         guard let record = firstRequest(classIndex), !requests[record].arguments.isEmpty else { return true }
-        return pinnedBytes == 0 || pinnedBytes + unpinnedBytes(of: requests[record]) <= configuration.argumentBytes
+        let bytes = unpinnedBytes(of: requests[record])
+        return bytes == 0 || pinnedBytes == 0 || pinnedBytes + bytes <= configuration.argumentBytes
     }
 
     /// Bytes that a lease for this request would pin beside those that are pinned.
@@ -107,9 +109,8 @@ extension NodeMachine {
         var bytes: UInt64 = 0
         for needed in record.arguments {
             guard let slot = argumentOfObject[needed.object], arguments[slot].leases == 0 else { continue }
-            let (sum, isTooMuch) = bytes.addingReportingOverflow(arguments[slot].bytes)
-            bytes = isTooMuch ? .max : sum
+            bytes += arguments[slot].bytes
         }
-        return min(bytes, .max / 2)
+        return bytes
     }
 }

@@ -41,10 +41,10 @@ extension NodeMachine {
     /// Reserves all of the bundles, or none.
     private mutating func prepare(_ demands: [BundleDemand], _ request: BundleRequest) -> BundleResult {
         guard demands.allSatisfy({ $0.id.group == request.group && $0.demand.isValidDemand }) else { return .refused }
-        let missing = demands.filter { slot(of: $0.id) == nil }
-        guard own.condition == .alive else { return missing.isEmpty ? .prepared : .refused }
+        let isAllThere = demands.allSatisfy { slot(of: $0.id) != nil }
+        guard own.condition == .alive else { return isAllThere ? .prepared : .refused }
         var made: [Int] = []
-        for wanted in missing {
+        for wanted in demands where slot(of: wanted.id) == nil {
             guard pool.covers(wanted.demand) else {
                 for slot in made.reversed() { remove(slot) }
                 return .refused

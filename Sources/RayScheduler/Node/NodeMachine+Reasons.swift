@@ -43,7 +43,7 @@ extension NodeMachine {
         guard poolThatFits(nodeClass.queue) != nil else { return reasonOfShortage(schedulingClass) }
         if leaseSlots.used >= configuration.leaseLimit { return .workerLimit(UInt32(configuration.leaseLimit)) }
         let bytes = unpinnedBytes(of: record)
-        if pinnedBytes > 0, pinnedBytes + bytes > configuration.argumentBytes {
+        if bytes > 0, pinnedBytes > 0, pinnedBytes + bytes > configuration.argumentBytes {
             return .argumentMemory(needed: bytes, pinned: pinnedBytes, limit: configuration.argumentBytes)
         }
         return .fairness(running: UInt32(nodeClass.running))

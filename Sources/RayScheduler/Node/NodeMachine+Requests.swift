@@ -360,6 +360,7 @@ extension NodeMachine {
         view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape, now)
         let ownSlot = view.slot(of: id)
         while let record = classes[classIndex].ready.first,
+            requests[record].rejections < configuration.rejectionLimit,
             view.bestBucket(classes[classIndex].shape, excluding: ownSlot) < PlacementBucket.available,
             let slot = view.drawBest(classes[classIndex].shape, excluding: ownSlot, using: &random)
         {

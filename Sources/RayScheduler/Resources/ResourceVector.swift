@@ -190,9 +190,11 @@ public struct ResourceVector: Hashable, Sendable, CustomStringConvertible {
 
     public var isZero: Bool { cpu == .zero && memory == .zero && others.allSatisfy { $0.amount == .zero } }
 
-    /// No amount below zero.
+    /// Whether it may be demanded: no amount is below zero, and of a named resource either at most one whole is asked
+    /// or wholes. Who makes a demand from what another process says asks this first.
     public var isValidDemand: Bool {
-        cpu >= .zero && memory >= .zero && others.allSatisfy { $0.amount >= .zero }
+        cpu >= .zero && memory >= .zero
+            && others.allSatisfy { $0.amount >= .zero && ($0.amount <= .one || $0.amount.isWhole) }
     }
 
     public var description: String {

@@ -48,7 +48,9 @@ public struct ClusterView: Sendable {
     private var incarnation: UInt32 = 0
     private var revision: UInt64 = 0
 
+    /// - Precondition: both are in 0..<1.
     public init(spreadThreshold: Double = 0.5, choiceFraction: Double = 0.2) {
+        precondition((0..<1).contains(spreadThreshold) && (0..<1).contains(choiceFraction), "not shares")
         self.spreadThreshold = spreadThreshold
         self.choiceFraction = choiceFraction
     }
@@ -295,6 +297,6 @@ extension NodeReport {
         share(demand.memory, total.memory)
         for entry in demand.others { share(entry.amount, total[entry.name]) }
         guard own > 0 else { return most }
-        return min(most, max(1, Int((room / own).rounded(.up))))
+        return max(1, Int(min(Double(most), (room / own).rounded(.up))))
     }
 }

@@ -74,7 +74,8 @@ struct ShapeIndex: Sendable {
         var bucket = 0
         if utilisation >= threshold {
             let steps = Double(PlacementBucket.utilisations - 1)
-            bucket = 1 + min(PlacementBucket.utilisations - 2, Int((utilisation - threshold) / (1 - threshold) * steps))
+            // Compared before it is converted: a report may say anything.
+            bucket = 1 + Int(min(steps - 1, (utilisation - threshold) / (1 - threshold) * steps))
         }
         if shape.demand.others.isEmpty, !report.total.others.isEmpty { bucket += PlacementBucket.utilisations }
         return UInt8(bucket)
