@@ -20,6 +20,7 @@ extension Cluster {
 
     /// A call whose inputs are there. It waits until the actor runs somewhere.
     func call(_ worker: Int, actor: ObjectID, _ task: TaskID, attempt: UInt32) {
+        if failedActors.contains(actor) { return rejectCall(worker, task, attempt: attempt) }
         guard let place = actorPlaces[actor] else {
             waitingCalls[actor, default: []].append((task, attempt))
             return
@@ -37,12 +38,17 @@ extension Cluster {
         if stoppedActors.contains(actor) { endActor(creator, actor) }
     }
 
-    /// The creation ended without an actor: calls that wait for it never run.
+    /// The creation ended without an actor: calls that wait for it, or come later, never run.
     func actorFailed(_ worker: Int, _ actor: ObjectID) {
+        failedActors.insert(actor)
         for (task, attempt) in waitingCalls.removeValue(forKey: actor) ?? [] {
-            coverage.reach(.callWithoutActor)
-            owner(worker, .attemptRejected(task, attempt: attempt, .environmentFailed))
+            rejectCall(worker, task, attempt: attempt)
         }
+    }
+
+    private func rejectCall(_ worker: Int, _ task: TaskID, attempt: UInt32) {
+        coverage.reach(.callWithoutActor)
+        owner(worker, .attemptRejected(task, attempt: attempt, .environmentFailed))
     }
 
     /// The creator lets go of the actor.

@@ -32,9 +32,7 @@ extension Cluster {
         case .runTask(let task, let attempt): runWanted(worker, task, attempt: attempt)
         case .stopTask(let task, let attempt, let executor): stopWanted(worker, task, attempt: attempt, on: executor)
         case .forgetTask: break
-        case .abandonTask(let task, _):
-            coverage.reach(.taskAbandoned)
-            interrupt(worker, task)
+        case .abandonTask(let task, _): interrupt(worker, task)
         case .deliver(let waiter, let outcome): delivered(worker, waiter, outcome)
         case .freed(let object):
             digest.fold(object.sequence)

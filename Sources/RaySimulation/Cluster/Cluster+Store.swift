@@ -104,7 +104,7 @@ extension Cluster {
     // MARK: Pulling
 
     static let pullPause: UInt64 = 20_000_000
-    static let pullTimeout: UInt64 = 1_000_000_000
+    static let pullTimeout: UInt64 = 200_000_000
 
     func requestPull(_ node: Int, _ object: ObjectID) {
         guard let pull = nodes[node].pulls[object], pull.request == nil, let located = pull.located,

@@ -26,6 +26,8 @@ package final class Cluster {
     /// Where actors run, by the return of their creation; the place of the worker.
     var actorPlaces: [ObjectID: Int] = [:]
     var waitingCalls: [ObjectID: [(task: TaskID, attempt: UInt32)]] = [:]
+    /// Never to run: their creation has failed.
+    var failedActors: Set<ObjectID> = []
     /// Let go of before they ran.
     var stoppedActors: Set<ObjectID> = []
     var serial: UInt64 = 0

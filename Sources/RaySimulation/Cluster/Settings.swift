@@ -76,7 +76,7 @@ package struct Settings: Sendable {
         eviction = random.chance(0.3) ? 0.5 : 0
         shortGets = random.chance(0.1) ? 0.3 : 0
         startFailure = random.chance(0.1) ? [0.2, 0.7][random.below(2)] : 0
-        lineageBytes = random.chance(0.1) ? 500 : 1 << 30
+        lineageBytes = random.chance(0.2) ? 300 : 1 << 30
         driverExit = random.chance(0.3) ? 1 : 0
         network.latencyMinimum = .microseconds([5, 50, 1_000][random.below(3)])
         network.latencyJitter = .microseconds([1, 50, 2_000][random.below(3)])

@@ -86,7 +86,9 @@ package struct FaultPlan: Sendable {
         guard !choices.isEmpty else { return }
         for _ in 0..<count {
             let time = UInt64(random.below(Int(duration)))
-            let length = 1_000_000 + random.exponential(mean: duration / 4)
+            // Now and then long enough for leases to lapse and for the silent to be taken for dead.
+            let isLong = random.chance(0.1)
+            let length = 1_000_000 + random.exponential(mean: isLong ? 10_000_000_000 : duration / 4)
             let node = random.below(nodes)
             let link = Self.link(from: node, nodes: nodes, random: &random)
             let kind: Fault.Kind? =

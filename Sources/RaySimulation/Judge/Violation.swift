@@ -34,7 +34,7 @@ package struct Violation: Error, Sendable, CustomStringConvertible {
 /// Rare paths. A sweep is to reach every one of them.
 package enum Mark: Int, CaseIterable, Sendable {
     case messageToTheDead, attemptHeld, taskEndedByDeath, leaseTakenBack, taskCancelled, dependencyFailed
-    case unschedulable, workerStartFailed, idleWorkerOwnsObjects, taskAbandoned, zombieTerminated, taskRunsAgain
+    case unschedulable, workerStartFailed, idleWorkerOwnsObjects, zombieTerminated, taskRunsAgain
     case taskStopped, secondaryPinned, argumentMissing, blocked, driverExited, actorStarted, callWithoutActor
     case copyMissing, pulled, pullTimedOut, evicted, nodeRestarted, livingNodeDeclaredDead, suspected
     case copyLost, recoveryRefused

@@ -51,6 +51,9 @@ struct SimRunCommand: ParsableCommand {
     @Flag(help: "Print each seed before it runs, so that a crash can be told.")
     var verbose = false
 
+    @Flag(help: "Print each event and directive of one run.")
+    var trace = false
+
     private static let workloads = WorkloadKind.allCases.map(\.rawValue).joined(separator: ", ")
     private static let faultNames = FaultKinds.named.map(\.name).joined(separator: ", ")
     private static let bugs = PlantedBug.allCases.map(\.rawValue).joined(separator: ", ")
@@ -120,7 +123,7 @@ struct SimRunCommand: ParsableCommand {
             """)
         for (place, fault) in settings.plan.faults.enumerated() { print("  fault \(place): \(fault)") }
         let start = ContinuousClock.now
-        let outcome = Simulation.run(options)
+        let outcome = Simulation.run(options, trace: trace ? { print($0) } : nil)
         let seconds = (ContinuousClock.now - start) / .seconds(1)
         print(
             """
