@@ -75,54 +75,70 @@ extension Cluster {
         guard isAlive(target) else { return coverage.reach(.messageToTheDead) }
         if delayed(.message(target, message), target) { return }
         digest.fold(message.tag)
-        switch (message, target) {
-        case (.scheduler(let content, let sender), _): deliver(content, from: sender, to: target)
-        case (.ownership(let envelope), .control):
+        switch message {
+        case .scheduler(let content, let sender): deliver(content, from: sender, to: target)
+        case .ownership(let envelope): deliver(envelope, to: target)
+        case .call(let task, let attempt): receiveCall(place(target), task, attempt: attempt)
+        case .stopActor(let creation): stopActor(place(target), creation)
+        case .pullRequest(let copy, let request, let node, let incarnation):
+            answerPull(self.node(of: target), copy, request: request, to: node, incarnation)
+        case .pullAnswer(let copy, let request, let value, let size):
+            pulled(node(of: target), copy, request: request, value: value, size: size)
+        }
+        if isAlive(target) { arm(target) }
+    }
+
+    /// The place of a worker that must be the target.
+    private func place(_ target: Target) -> Int {
+        guard case .worker(let worker) = target else { preconditionFailure("\(target) is no worker") }
+        return worker
+    }
+
+    private func deliver(_ envelope: Envelope, to target: Target) {
+        switch target {
+        case .control:
             if envelope.receiver == Self.address(0) {
                 members(.received(envelope))
             } else {
                 detachedOwner(.received(envelope))
             }
-        case (.ownership(let envelope), .raylet(let node, _)): holder(node, .received(envelope))
-        case (.ownership(let envelope), .worker(let worker)):
+        case .raylet(let node, _): holder(node, .received(envelope))
+        case .worker(let worker):
             judge.received(envelope)
             owner(worker, .received(envelope))
-        case (.call(let task, let attempt), .worker(let worker)): receiveCall(worker, task, attempt: attempt)
-        case (.stopActor(let creation), .worker(let worker)): stopActor(worker, creation)
-        case (.pullRequest(let copy, let request, let node, let incarnation), .raylet(let source, _)):
-            answerPull(source, copy, request: request, to: node, incarnation)
-        case (.pullAnswer(let copy, let request, let value, let size), .raylet(let node, _)):
-            pulled(node, copy, request: request, value: value, size: size)
-        default: preconditionFailure("\(target) can not get \(message)")
         }
-        if isAlive(target) { arm(target) }
     }
 
     private func deliver(_ message: SchedulerMessage, from sender: Party, to target: Target) {
         switch target {
         case .control:
-            switch message {
-            case .report, .pullViews: hub(.received(message, from: sender))
-            case .request: global(.received(message, from: sender))
-            default: preconditionFailure("the control store can not get \(message)")
+            if case .request = message {
+                global(.received(message, from: sender))
+            } else {
+                hub(.received(message, from: sender))
             }
         case .raylet(let node, _):
             judge.arriving(message, atNode: nodes[node].id)
             nodeScheduler(node, .received(message, from: sender))
         case .worker(let worker):
-            switch message {
-            case .push(let push):
-                if settings.bug == .pushRunsTwice,
-                    case .task(push.task, attempt: push.execution) = workers[worker].frame?.role
-                {
-                    runTask(worker, push.task, attempt: push.execution)
-                }
-                executor(worker, .received(message, from: sender))
-            case .cancelTask: executor(worker, .received(message, from: sender))
-            default:
-                judge.arriving(message, atSubmitter: workers[worker].id, reading: reading(workers[worker].node))
-                submitter(worker, .received(message, from: sender))
+            deliver(message, from: sender, toWorker: worker)
+        }
+    }
+
+    private func deliver(_ message: SchedulerMessage, from sender: Party, toWorker worker: Int) {
+        switch message {
+        case .push(let push):
+            if settings.bug == .pushRunsTwice,
+                workers[worker].frame?.role == .task(push.task, attempt: push.execution)
+            {
+                runTask(worker, push.task, attempt: push.execution)
             }
+            executor(worker, .received(message, from: sender))
+        case .cancelTask: executor(worker, .received(message, from: sender))
+        case .request, .giveBack, .renew, .answer, .gaveBack, .renewed, .taskReport, .report, .reportReceived,
+            .pullViews, .views, .bundles, .bundlesAnswer:
+            judge.arriving(message, atSubmitter: workers[worker].id, reading: reading(workers[worker].node))
+            submitter(worker, .received(message, from: sender))
         }
     }
 }

@@ -147,7 +147,8 @@ extension Cluster {
             case .send(let envelope): send(envelope, at: controlNode)
             case .freed(let object): judge.freed(object, by: Self.address(1))
             case .died, .forgetTask: break
-            default: judge.violate(.unexpected, "the owner of detached objects wants \(directive)")
+            case .runTask, .stopTask, .abandonTask, .deliver, .recoveryRefused, .adopted, .terminate:
+                judge.violate(.unexpected, "the owner of detached objects wants \(directive)")
             }
         }
     }

@@ -55,10 +55,7 @@ struct LeaseJudge {
 
     /// A message arrives at a node.
     mutating func arriving(_ message: SchedulerMessage, at node: NodeID) {
-        switch message {
-        case .giveBack(let back): end(back.lease)
-        default: break
-        }
+        if case .giveBack(let back) = message { end(back.lease) }
     }
 
     /// A request is sent to a node.

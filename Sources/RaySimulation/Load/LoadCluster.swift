@@ -318,9 +318,10 @@ package final class LoadCluster {
     private func deliver(_ message: SchedulerMessage, from sender: Party, to target: Target) {
         switch target {
         case .control:
-            switch message {
-            case .report, .pullViews: received(message, from: sender)
-            default: globally(.received(message, from: sender))
+            if case .request = message {
+                globally(.received(message, from: sender))
+            } else {
+                received(message, from: sender)
             }
         case .node(let index): nodeMachine(index, .received(message, from: sender))
         case .worker(let index): executor(index, .received(message, from: sender))

@@ -45,26 +45,31 @@ extension Cluster {
         guard let bug = settings.bug, let message = envelope.message else { return envelope }
         var broken = envelope
         let nothing = OwnershipMessage.unfollow(ObjectID(owner: envelope.receiver, sequence: 0))
-        switch (bug, message) {
-        case (.lenderLetsGo, .completed(var completion)):
-            completion.kept = []
-            broken.message = .completed(completion)
-        case (.registrationLost, .register), (.completionLost, .completed): broken.message = nothing
-        case (.freeLost, .free): broken.message = .free([])
-        case (.deathNotTold, .died) where worker(envelope.receiver) != nil: broken.message = nothing
-        default: break
+        switch message {
+        case .completed(var completion):
+            if bug == .lenderLetsGo {
+                completion.kept = []
+                broken.message = .completed(completion)
+            }
+            if bug == .completionLost { broken.message = nothing }
+        case .register: if bug == .registrationLost { broken.message = nothing }
+        case .free: if bug == .freeLost { broken.message = .free([]) }
+        case .died: if bug == .deathNotTold, worker(envelope.receiver) != nil { broken.message = nothing }
+        case .registered, .refused, .release, .returned, .follow, .unfollow, .status, .copies, .reconcile, .pin,
+            .verify, .missing, .join, .welcome, .applied, .settled, .inquire, .exited, .fenced, .adopt, .adopted,
+            .disown:
+            break
         }
         return broken
     }
 
     /// The message as a broken machine would send it; nil when it would not.
     func planted(_ message: SchedulerMessage) -> SchedulerMessage? {
-        switch (settings.bug, message) {
-        case (.secondSpill, .request(let request)) where request.mode == .grantOrReject:
+        if settings.bug == .secondSpill, case .request(let request) = message, request.mode == .grantOrReject {
             return .request(request.asking(.place))
-        case (.answerLost, .answer(let answer)) where answer.attempt > 1: return nil
-        default: return message
         }
+        if settings.bug == .answerLost, case .answer(let answer) = message, answer.attempt > 1 { return nil }
+        return message
     }
 }
 
