@@ -25,8 +25,11 @@ public struct ResourceAmount: Hashable, Comparable, Sendable, CustomStringConver
     public init(integerLiteral value: Int64) { self.init(value) }
 
     /// Rounded up to the next ten-thousandth, so that no request is free by rounding.
+    /// - Precondition: it is less than 900 trillion, either way.
     public init(fraction: Double) {
-        units = Int64((fraction * Double(Self.unitsPerWhole)).rounded(.up))
+        let scaled = fraction * Double(Self.unitsPerWhole)
+        units = Int64(scaled)
+        if Double(units) < scaled { units += 1 }
     }
 
     /// Without a fraction.

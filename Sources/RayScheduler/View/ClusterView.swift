@@ -297,6 +297,8 @@ extension NodeReport {
         share(demand.memory, total.memory)
         for entry in demand.others { share(entry.amount, total[entry.name]) }
         guard own > 0 else { return most }
-        return max(1, Int(min(Double(most), (room / own).rounded(.up))))
+        // Rounded up without `rounded`, which would need the mathematics library.
+        let whole = Int(min(Double(most), room / own))
+        return min(most, Double(whole) < room / own ? whole + 1 : max(1, whole))
     }
 }
