@@ -12,7 +12,7 @@ DESTDIR ?=
 # Arguments of fabricbench: make bench ARGS="lat --transport shm --size 8"
 ARGS ?=
 
-.PHONY: help build bench test test-c test-rdma install uninstall lint format fuzz docs clean
+.PHONY: help build bench sim test test-c test-rdma install uninstall lint format fuzz docs clean
 
 help: ## List the verbs.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,15 @@ bench: ## Build optimised and run fabricbench: the default suite, or ARGS="lat -
 	@scripts/prerequisites bench
 	swift build -c release --product fabricbench
 	@"$$(swift build -c release --show-bin-path)/fabricbench" $(ARGS)
+
+# Seeds of make sim: how many, and the first.
+SEEDS ?= 100000
+SEED ?= 1
+
+sim: ## Sweep SEEDS=100000 simulated clusters, on all CPUs; a failing seed prints the command that replays it.
+	@scripts/prerequisites bench
+	swift build -c release --product fabricbench
+	@scripts/sweep "$$(swift build -c release --show-bin-path)/fabricbench" $(SEED) $(SEEDS)
 
 test: ## Build and run all tests, those on two hosts too, and count those that were skipped.
 	@scripts/prerequisites test

@@ -19,6 +19,8 @@ let package = Package(
     products: [
         .library(name: "RayCore", targets: ["RayCore"]),
         .library(name: "RayFabric", targets: ["RayFabric"]),
+        .library(name: "RayScheduler", targets: ["RayScheduler"]),
+        .library(name: "RayOwnership", targets: ["RayOwnership"]),
         // The C interface. scripts/link-library makes librayfabric.so and librayfabric.a of it.
         .library(name: "RayFabricC", type: .static, targets: ["RayFabricC"]),
         .executable(name: "fabricbench", targets: ["fabricbench"]),
@@ -44,6 +46,13 @@ let package = Package(
         .target(name: "CVerbs"),
 
         .target(name: "RayCore", swiftSettings: settings),
+        // Whole clusters under virtual time and faults.
+        .target(name: "RayOwnership", dependencies: ["RayCore"], swiftSettings: settings),
+        .target(name: "RayScheduler", dependencies: ["RayCore"], swiftSettings: settings),
+        // Whole clusters of the two under virtual time and faults.
+        .target(
+            name: "RaySimulation", dependencies: ["RayCore", "RayOwnership", "RayScheduler"],
+            swiftSettings: settings),
         .target(
             name: "RayFabric",
             dependencies: [
@@ -59,7 +68,7 @@ let package = Package(
         .executableTarget(
             name: "fabricbench",
             dependencies: [
-                "RayCore", "RayFabric", "CLinux",
+                "RayCore", "RayFabric", "RayScheduler", "RaySimulation", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
@@ -76,6 +85,12 @@ let package = Package(
         // The rules of the project itself: layers, house rules, linkage, documents.
         .testTarget(name: "ProjectTests", swiftSettings: settings),
         .testTarget(name: "RayCoreTests", dependencies: ["RayCore"], swiftSettings: settings),
+        .testTarget(
+            name: "RaySimulationTests", dependencies: ["RaySimulation", "RayScheduler", "RayOwnership", "RayCore"],
+            swiftSettings: settings),
+        .testTarget(name: "RaySchedulerTests", dependencies: ["RayScheduler", "RayCore"], swiftSettings: settings),
+        .testTarget(
+            name: "RayOwnershipTests", dependencies: ["RayOwnership", "RayCore"], swiftSettings: settings),
         .target(name: "CThreadSanitizer", path: "Tests/CThreadSanitizer"),
         .target(name: "CSeccomp", path: "Tests/CSeccomp"),
         .testTarget(

@@ -28,6 +28,15 @@ let package = Package(
             ],
             path: "Benchmarks/RayFabricCBenchmarks",
             plugins: [.plugin(name: "BenchmarkPlugin", package: "benchmark")]),
+        .executableTarget(
+            name: "RaySchedulerBenchmarks",
+            dependencies: [
+                .product(name: "RayCore", package: "rayfabric"),
+                .product(name: "RayScheduler", package: "rayfabric"),
+                .product(name: "Benchmark", package: "benchmark"),
+            ],
+            path: "Benchmarks/RaySchedulerBenchmarks",
+            plugins: [.plugin(name: "BenchmarkPlugin", package: "benchmark")]),
     ],
     swiftLanguageModes: [.v6]
 )

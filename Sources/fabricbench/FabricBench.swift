@@ -16,7 +16,7 @@ struct FabricBench: ParsableCommand {
         version: toolVersion,
         subcommands: [
             SuiteCommand.self, ListCommand.self, LatCommand.self, BwCommand.self, ObjectCommand.self,
-            PullCommand.self, IdleCommand.self,
+            PullCommand.self, IdleCommand.self, SimCommand.self,
             ExplainCommand.self, ServeCommand.self, CompareCommand.self, WorkerCommand.self, PeerCommand.self,
         ],
         defaultSubcommand: SuiteCommand.self)

@@ -9,7 +9,11 @@ struct LayerRules {
         "RayCore": [],
         // Pure cores: no system, no clock, no source of randomness.
         "RayOwnership": ["RayCore"],
+        // Counters that any thread may change; atomics of the Swift distribution, no system.
+        "RayOwnership/Handles": ["RayCore", "Synchronization"],
         "RayScheduler": ["RayCore"],
+        // Drives the pure cores under virtual time: as pure as they are.
+        "RaySimulation": ["RayCore", "RayOwnership", "RayScheduler"],
         "RayFabric": ["RayCore", "CLinux", "CLiburing", "CSharedLayout", "CSodium", "Synchronization"],
         // Machines without I/O, which the simulation drives too. Their shell is a folder of its own.
         "RayFabric/Transfer": ["RayCore"],
@@ -20,7 +24,8 @@ struct LayerRules {
         "RayFabric/Transport/NIO": ["RayCore", "CLinux", "NIOCore", "NIOPosix", "Synchronization"],
         "RayFabricC": ["RayCore", "RayFabric", "CRayFabric", "Glibc", "Synchronization"],
         "fabricbench": [
-            "RayCore", "RayFabric", "CLinux", "CLiburing", "Glibc", "Synchronization", "ArgumentParser", "Histogram",
+            "RayCore", "RayFabric", "RayScheduler", "RaySimulation", "CLinux", "CLiburing", "Glibc",
+            "Synchronization", "ArgumentParser", "Histogram",
         ],
     ])
 

@@ -28,7 +28,9 @@ private func fabricbench(_ arguments: [String]) throws -> (status: Int32, output
         "lat --size 0", "lat --size 8x", "lat --transport tcp", "lat --wait never", "lat --duration 0",
         "lat --repeat x", "lat --cpu 0", "lat --connect nowhere", "object --op foo", "object --objects 0",
         "object --clients -1", "pull --transport shm", "bw --lanes 99", "idle --connections 1000", "compare --only x",
-        "explain --to nowhere", "serve", "serve nowhere", "frobnicate", "--frob",
+        "explain --to nowhere", "serve", "serve nowhere", "sim --nodes 0", "sim --faults all,los", "sim --policy best",
+        "sim --workload x", "sim --bug x", "sim --without 1,", "sim load --nodes 0", "sim table --nodes x", "frobnicate",
+        "--frob",
     ])
     func badArgumentsAreAUsageError(line: String) throws {
         let (status, output, error) = try fabricbench(line.split(separator: " ").map(String.init))
@@ -58,6 +60,24 @@ private func fabricbench(_ arguments: [String]) throws -> (status: Int32, output
         let (status, _, error) = try fabricbench(line + ["--inject-corruption"])
         #expect(status == 1)
         #expect(error.contains("wrong bytes"))
+    }
+
+    /// One seed is one run in every process: hashing differs between them, the digest does not.
+    @Test func aSimulationIsTheSameInEveryProcess() throws {
+        func digest(_ seed: Int) throws -> Substring? {
+            let (status, output, _) = try fabricbench(["sim", "--seed", "\(seed)", "--faults", "all"])
+            #expect(status == 0)
+            return output.firstMatch(of: #/digest (?<digest>[0-9a-f]+)/#)?.digest
+        }
+        for seed in 1...3 { #expect(try #require(digest(seed)) == digest(seed)) }
+        #expect(try digest(1) != digest(2))
+    }
+
+    @Test func aSimulationThatFailsSaysHowToReplayIt() throws {
+        let (status, _, error) = try fabricbench(["sim", "--seeds", "50", "--bug", "pull-corrupted"])
+        #expect(status == 1)
+        #expect(error.contains("replay: fabricbench sim --seed "))
+        #expect(error.contains("smaller: fabricbench sim --seed "))
     }
 
     @Test func jsonGoesToStandardOutput() throws {

@@ -1,0 +1,40 @@
+// Seeds that failed once. Each runs on every build.
+
+import RayScheduler
+import RaySimulation
+import Testing
+
+/// A run that failed, and what was wrong.
+struct PastFailure: Sendable, CustomTestStringConvertible {
+    let seed: UInt64
+    var nodes: Int?
+    var tasks: Int?
+    var workload: WorkloadKind?
+    var faults: FaultKinds?
+    let was: String
+
+    var testDescription: String { "\(seed): \(was)" }
+
+    var options: RunOptions {
+        var options = RunOptions(seed: seed)
+        (options.nodes, options.tasks, options.workload, options.faults) = (nodes, tasks, workload, faults)
+        return options
+    }
+
+    static let all = [
+        PastFailure(seed: 38, faults: [], was: "a task that was handed on to another worker lost its result"),
+        PastFailure(seed: 49, faults: [], was: "the same, found by another workload"),
+        PastFailure(seed: 1083, was: "the same, with messages that came twice"),
+        PastFailure(seed: 1112, was: "the same: an argument was kept for ever"),
+        PastFailure(seed: 25, faults: [], was: "a request that was spilled waited for a CPU at the other node"),
+        PastFailure(seed: 3014, workload: .fanOut, faults: .all, was: "the same, after its argument had come"),
+    ]
+}
+
+@Suite struct CorpusTests {
+    @Test(arguments: PastFailure.all)
+    func staysMended(failure: PastFailure) {
+        let violation = Simulation.run(failure.options).violation
+        #expect(violation == nil, "\(failure.options.command)")
+    }
+}
