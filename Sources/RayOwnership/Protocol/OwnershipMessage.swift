@@ -35,8 +35,8 @@ public struct Envelope: Sendable, Equatable {
 }
 
 extension Envelope {
-    /// What the control store answers to a sender that it has declared dead. It has no number, for the conversation with
-    /// the dead is over.
+    /// What the control store answers to a sender that it has declared dead. It has no number, for the conversation
+    /// with the dead is over.
     static func fence(_ death: Death, from controlStore: WorkerID, to dead: WorkerID) -> Envelope {
         Envelope(
             sender: controlStore, receiver: dead, sequence: 0, acknowledged: 0, attempt: 1, message: .fenced(death))
