@@ -37,6 +37,15 @@ let package = Package(
             ],
             path: "Benchmarks/RaySchedulerBenchmarks",
             plugins: [.plugin(name: "BenchmarkPlugin", package: "benchmark")]),
+        .executableTarget(
+            name: "RayOwnershipBenchmarks",
+            dependencies: [
+                .product(name: "RayCore", package: "rayfabric"),
+                .product(name: "RayOwnership", package: "rayfabric"),
+                .product(name: "Benchmark", package: "benchmark"),
+            ],
+            path: "Benchmarks/RayOwnershipBenchmarks",
+            plugins: [.plugin(name: "BenchmarkPlugin", package: "benchmark")]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -73,6 +73,15 @@ import Testing
         #expect(!cluster.isAlive(borrower))
     }
 
+    @Test func aProcessThatWasDeclaredDeadByMistakeHoldsUpNoEpoch() {
+        cluster.feed(controlStore: .declareDead(.worker(borrower), .killed))
+        cluster.run(for: .seconds(1))
+        cluster.kill(owner)
+        cluster.run(for: .seconds(10))
+        #expect(cluster.controlStore.epoch == 2)
+        #expect(cluster.controlStore.settledEpoch == 2)
+    }
+
     @Test func aRestartedNodeReplacesTheOneBefore() {
         let object = lend()
         let again = cluster.node(1, incarnation: 2)
@@ -122,6 +131,24 @@ import Testing
         cluster.take(late, object, .outOfBand)
         let waiter = cluster.get(late, object)
         #expect(cluster.failure(waiter) == .ownerDied(.crashed))
+    }
+
+    @Test func aTaskWhoseSubmitterIsDead_protectsNothingNew() {
+        let object = cluster.put(owner)
+        let other = cluster.worker(on: cluster.node(3))
+        let task = cluster.submit(other)
+        cluster.start(task, on: borrower)
+        cluster.kill(other)
+        cluster.run(for: .seconds(1))
+        #expect(cluster.abandoned == [task])
+        cluster.take(borrower, object, .task(task))
+        cluster.run(for: .seconds(1))
+        #expect(cluster.summary(object, at: owner)?.borrowers == [borrower])
+        cluster.feed(borrower, .taskFinished(task, attempt: 1, .cancelled))
+        cluster.drop(borrower, object)
+        cluster.drop(owner, object)
+        cluster.run()
+        cluster.expectEmpty()
     }
 
     @Test func theDeathOfANodeCostsWhatItHeld() {

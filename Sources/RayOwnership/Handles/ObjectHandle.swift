@@ -5,8 +5,8 @@ internal import Synchronization
 
 /// A process' hold of an object, shared by all who refer to it.
 ///
-/// Its own reference count is the local counter: copying and dropping a reference is an atomic increment or decrement of
-/// a word in this handle, by whatever thread, without a lock. One handle counts as one in the machine: whoever makes
+/// Its own reference count is the local counter: copying and dropping a reference is an atomic increment or decrement
+/// of a word in this handle, by whatever thread, without a lock. One handle counts as one in the machine: whoever makes
 /// it feeds `handleCreated` (or has it by `put`, `submit`, `adopted`); when the last reference is dropped the object
 /// enters the queue of releases, from where the thread of the machine takes it and feeds `handleReleased`.
 public final class ObjectHandle: Sendable {

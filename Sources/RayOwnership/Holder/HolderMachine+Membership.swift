@@ -121,6 +121,8 @@ extension HolderMachine {
         directives.append(.died(death))
         switch death.member {
         case .worker(let worker):
+            // A process of this node that was declared dead applies no epoch any more.
+            processes.removeAll { $0.worker == worker }
             if let peer = links.find(worker) { end(peer) }
         case .node(let dead):
             while let peer = nodes[dead], peer != .absent { end(peer) }

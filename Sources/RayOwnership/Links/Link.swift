@@ -21,6 +21,8 @@ struct Link: Sendable {
 
     // Receiving.
     private var taken: UInt64 = 0
+    /// What the peer was last told of `taken`.
+    private var told: UInt64 = 0
     /// What came before its turn, by number.
     private var early: [(sequence: UInt64, message: OwnershipMessage)] = []
     var acknowledgeAt = Timestamp.never
@@ -56,6 +58,7 @@ struct Link: Sendable {
         from sender: WorkerID, sequence: UInt64 = 0, message: OwnershipMessage? = nil
     ) -> Envelope {
         acknowledgeAt = .never
+        told = taken
         return Envelope(
             sender: sender, receiver: peer, sequence: sequence, acknowledged: taken, attempt: repeats + 1,
             message: message)
@@ -97,6 +100,11 @@ struct Link: Sendable {
     }
 
     // MARK: Receiving
+
+    /// True if the peer's window would close before the acknowledgement is due.
+    func owesAcknowledgement(_ configuration: LinkConfiguration) -> Bool {
+        taken - told >= UInt64(max(1, configuration.window / 4))
+    }
 
     /// Appends the messages whose turn has come, with the peer's slot.
     mutating func take(

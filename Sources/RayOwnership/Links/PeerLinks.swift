@@ -74,6 +74,7 @@ struct PeerLinks: Sendable {
                 links[slot].acknowledgeAt = now + configuration.acknowledgeWithin
             }
         }
+        if links[slot].owesAcknowledgement(configuration) { outbox.append(links[slot].envelope(from: id)) }
         transmit(slot, now)
     }
 

@@ -20,11 +20,23 @@ public struct Envelope: Sendable, Equatable {
     public var attempt: UInt32
     /// Nil if this only acknowledges.
     public var message: OwnershipMessage?
+
+    public init(
+        sender: WorkerID, receiver: WorkerID, sequence: UInt64, acknowledged: UInt64, attempt: UInt32,
+        message: OwnershipMessage?
+    ) {
+        self.sender = sender
+        self.receiver = receiver
+        self.sequence = sequence
+        self.acknowledged = acknowledged
+        self.attempt = attempt
+        self.message = message
+    }
 }
 
 extension Envelope {
-    /// What the control store answers to a sender that it has declared dead. It has no number, for the conversation with
-    /// the dead is over.
+    /// What the control store answers to a sender that it has declared dead. It has no number, for the conversation
+    /// with the dead is over.
     static func fence(_ death: Death, from controlStore: WorkerID, to dead: WorkerID) -> Envelope {
         Envelope(
             sender: controlStore, receiver: dead, sequence: 0, acknowledged: 0, attempt: 1, message: .fenced(death))
@@ -113,6 +125,11 @@ public struct LentReference: Sendable, Equatable {
     public var object: ObjectID
     /// Chosen by the worker that ran the task.
     public var token: UInt64
+
+    public init(object: ObjectID, token: UInt64) {
+        self.object = object
+        self.token = token
+    }
 }
 
 /// How an attempt of a task ended.
@@ -133,6 +150,18 @@ public struct TaskCompletion: Sendable, Equatable {
     public struct Return: Sendable, Equatable {
         public var value: ObjectValue
         public var contents: [LentReference]
+
+        public init(value: ObjectValue, contents: [LentReference]) {
+            self.value = value
+            self.contents = contents
+        }
+    }
+
+    public init(task: TaskID, attempt: UInt32, outcome: Outcome, kept: [LentReference]) {
+        self.task = task
+        self.attempt = attempt
+        self.outcome = outcome
+        self.kept = kept
     }
 }
 

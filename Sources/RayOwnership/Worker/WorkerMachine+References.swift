@@ -34,19 +34,20 @@ extension WorkerMachine {
     mutating func findOrBorrow(_ object: ObjectID, _ provenance: Provenance) -> Slot? {
         if let slot = find(object) { return slot }
         guard object.owner != id, let slot = borrow(object) else { return find(object) }
-        switch keeper(for: provenance) {
-        case (.execution, let execution): keep(slot, by: .execution, execution)
-        case (.container, let container): keep(slot, by: .container, container)
-        default: beginRegistration(slot)
+        if let found = keeper(for: provenance) {
+            keep(slot, by: found.keeper, found.slot)
+        } else {
+            beginRegistration(slot)
         }
         return slot
     }
 
-    /// What protects a reference from the given place; nobody, if that place is gone.
-    private func keeper(for provenance: Provenance) -> (ObjectRecord.Keeper, Slot) {
+    /// What protects a reference from the given place; nil if nobody does, or that place is gone.
+    private func keeper(for provenance: Provenance) -> (keeper: ObjectRecord.Keeper, slot: Slot)? {
         switch provenance {
         case .task(let task):
-            if let execution = executionOfTask[task], isAlive(executions[execution].caller) {
+            // An execution whose submitter is dead has none.
+            if let execution = executionOfTask[task], executions[execution].caller != .absent {
                 return (.execution, execution)
             }
         case .inside(let container):
@@ -56,7 +57,7 @@ extension WorkerMachine {
             }
         case .outOfBand: break
         }
-        return (.nobody, .absent)
+        return nil
     }
 
     /// A new record for an object of somebody else, without protection yet; nil if its owner is dead, and the object
