@@ -53,6 +53,10 @@ extension SizedStructure {
         let size = try unsafe Self.callersSize(pointer)
         var value = self
         value.struct_size = size
+        if size == MemoryLayout<Self>.size {
+            unsafe pointer.pointee = value
+            return
+        }
         // SAFETY: both have that many bytes.
         unsafe withUnsafeBytes(of: value) { source in
             guard let start = source.baseAddress else { return }
