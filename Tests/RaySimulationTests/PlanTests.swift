@@ -108,7 +108,7 @@ extension Argument {
                 if case .killNode(let node, _) = fault.kind { #expect((1...3).contains(node)) }
             }
         }
-        #expect(kinds == ["cut", "clog", "slow", "killWorker", "killNode"])
+        #expect(kinds == ["cut", "clog", "slow", "killWorker", "killNode", "loseCopy"])
     }
 
     @Test func onlyWhatWasAskedForIsDrawn() {

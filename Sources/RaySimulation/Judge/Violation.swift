@@ -43,6 +43,9 @@ package enum Mark: Int, CaseIterable, Sendable {
     case cancelled, workerDied, taskFailed, outOfScope, deadlineExceeded
     // Seen in messages.
     case spilledBack, spillRejected, leaseReused, requestQueued
+
+    /// So rare that only sweeps of tens of thousands of seeds can be asked for them.
+    package static let rarest: Set<Mark> = [.dependencyFailed, .lostRetriesExhausted, .outOfScope]
 }
 
 extension ObjectError {

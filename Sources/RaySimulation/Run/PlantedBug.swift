@@ -11,8 +11,6 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case lenderLetsGo = "lender-lets-go"
     /// A reference that was found in a value is not counted.
     case handleForgotten = "handle-forgotten"
-    /// Registrations of borrowers are acknowledged and forgotten.
-    case registrationLost = "registration-lost"
     /// Copies are not dropped when their object ends, and reconciling does not find them.
     case freeLost = "free-lost"
     /// A completion is acknowledged and forgotten.
@@ -52,10 +50,10 @@ extension Cluster {
                 broken.message = .completed(completion)
             }
             if bug == .completionLost { broken.message = nothing }
-        case .register: if bug == .registrationLost { broken.message = nothing }
         case .free: if bug == .freeLost { broken.message = .free([]) }
         case .died: if bug == .deathNotTold, worker(envelope.receiver) != nil { broken.message = nothing }
-        case .registered, .refused, .release, .returned, .follow, .unfollow, .status, .copies, .reconcile, .pin,
+        case .register, .registered, .refused, .release, .returned, .follow, .unfollow, .status, .copies, .reconcile,
+            .pin,
             .verify, .missing, .join, .welcome, .applied, .settled, .inquire, .exited, .fenced, .adopt, .adopted,
             .disown:
             break
