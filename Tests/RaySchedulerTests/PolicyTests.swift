@@ -92,13 +92,16 @@ private func report(
         #expect(bed.grants(request).count >= 5)
     }
 
-    @Test func whatWasSentCountsUntilTheNextReport() {
+    @Test func aNodeFilledByWhatWasSentIsAskedAgainUntilItSaysNo() {
         var bed = bed(used: 10, [report(2, cpu: 2)])
         let first = bed.spilled(2)
         #expect(first == 2)
+        let doubtful = bed.request(oneCPU)
+        #expect(bed.elsewhere(doubtful).map(\.mode) == [.grantOrReject], "it may have room again by now")
+        bed.view.apply(report(2, cpu: 2, free: 0, version: 2))
         let waiting = bed.request(oneCPU)
-        #expect(bed.elsewhere(waiting).isEmpty, "no room is left there, as far as is known")
-        bed.view.apply(report(2, cpu: 2, version: 2))
+        #expect(bed.elsewhere(waiting).isEmpty, "it has said no")
+        bed.view.apply(report(2, cpu: 2, version: 3))
         bed.feed(.viewChanged)
         #expect(bed.elsewhere(waiting).map(\.node) == [nodeID(2)])
     }

@@ -148,7 +148,8 @@ public struct GlobalScheduler: Sendable {
                 continue
             }
             let best = view.bestBucket(shape, excluding: nil)
-            let hasRoom = best < PlacementBucket.available
+            // One that was filled by what was sent there may have room again by now.
+            let hasRoom = best <= PlacementBucket.doubtful
             guard hasRoom || (policy == .bottomUp && best != PlacementBucket.none),
                 let slot = view.drawBest(shape, excluding: nil, using: &random)
             else { return }

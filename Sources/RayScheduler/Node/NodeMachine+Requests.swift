@@ -109,6 +109,7 @@ extension NodeMachine {
         var here = own
         here.isPullLimited = false
         var kept: UInt32 = 0
+        var tries = 0
         while requests[record].waiting > kept, requests[record].rejections < configuration.rejectionLimit {
             let other = view.bestBucket(shape, excluding: ownSlot)
             let isHere =
@@ -120,9 +121,12 @@ extension NodeMachine {
                 kept += UInt32(lot)
                 continue
             }
-            guard other < PlacementBucket.available,
+            // Nodes that were filled by what was sent there may have room again: each is asked once more at most.
+            let isDoubtful = other == PlacementBucket.doubtful
+            guard other < PlacementBucket.available || (isDoubtful && tries < view.doubtfulCount(shape)),
                 let slot = view.drawBest(shape, excluding: ownSlot, using: &random)
             else { return }
+            if isDoubtful { tries += 1 }
             spill(record, limit: requests[record].waiting - kept, to: slot, now, &view)
         }
     }

@@ -38,6 +38,8 @@ public struct ClusterView: Sendable {
     public private(set) var nodeCount = 0
 
     private var assumptions = Fifo<Assumption>()
+    /// By slot: assumptions that take room since its last report.
+    private var assumed: [Int32] = []
 
     private var shapes: [ShapeIndex] = []
     private var indexOfShape: [PlacementShape: Int] = [:]
@@ -72,6 +74,7 @@ public struct ClusterView: Sendable {
             nodes[slot].condition != report.condition || nodes[slot].total != report.total
             || nodes[slot].labels != report.labels
         nodes[slot] = report
+        assumed[slot] = 0
         if report.condition == .dead { noteDeath(slot) }
         update(slot, isStructural: isStructural)
         return true
@@ -79,7 +82,13 @@ public struct ClusterView: Sendable {
 
     private mutating func add(_ report: NodeReport) {
         let slot = slots.take()
-        if slot == nodes.count { nodes.append(report) } else { nodes[slot] = report }
+        if slot == nodes.count {
+            nodes.append(report)
+            assumed.append(0)
+        } else {
+            nodes[slot] = report
+            assumed[slot] = 0
+        }
         slotOfNode.insert(report.node, slot)
         nodeCount += 1
         if report.condition == .dead { noteDeath(slot) }
@@ -104,7 +113,8 @@ public struct ClusterView: Sendable {
 
     private mutating func update(_ slot: Int, isStructural: Bool) {
         for index in shapes.indices {
-            shapes[index].update(slot, of: nodes, threshold: spreadThreshold, isStructural: isStructural)
+            shapes[index].update(
+                slot, of: nodes, isAssumed: assumed[slot] > 0, threshold: spreadThreshold, isStructural: isStructural)
         }
     }
 
@@ -157,7 +167,7 @@ public struct ClusterView: Sendable {
         shapeGenerations += 1
         var made = ShapeIndex(shape: shape, generation: shapeGenerations)
         for slot in nodes.indices {
-            made.update(slot, of: nodes, threshold: spreadThreshold, isStructural: true)
+            made.update(slot, of: nodes, isAssumed: assumed[slot] > 0, threshold: spreadThreshold, isStructural: true)
         }
         var index = shapes.count
         if shapes.count < Self.shapeLimit {
@@ -209,6 +219,7 @@ public struct ClusterView: Sendable {
 
     func feasibleCount(_ handle: ShapeHandle) -> Int { shapes[handle.index].feasibleCount }
     func availableCount(_ handle: ShapeHandle) -> Int { shapes[handle.index].availableCount }
+    func doubtfulCount(_ handle: ShapeHandle) -> Int { shapes[handle.index].doubtfulCount }
 
     /// How many slots of a demand a node takes before it falls into a worse bucket; at least one if it has room.
     func slotsUntilWorse(_ demand: ResourceVector, at slot: Int, limit: Int) -> Int {
@@ -241,6 +252,7 @@ public struct ClusterView: Sendable {
         let count = sign * Int(assumption.count)
         if let demand = assumption.demand {
             nodes[slot].available.subtract(demand, times: count)
+            assumed[slot] += Int32(count.signum())
         } else {
             nodes[slot].queued = UInt32(clamping: Int64(nodes[slot].queued) + Int64(count))
         }

@@ -9,8 +9,11 @@ struct PlacementBucket {
     static let utilisations = 9
     /// Available: nodes without, then nodes with accelerators that the shape does not ask for.
     static let available = 2 * utilisations
-    /// Available ones, then eight steps of queue length of those without room.
-    static let count = available + 8
+    /// Had room when it was heard of last, and was sent enough since to fill it: it may have room again by now.
+    static let doubtful = available
+    /// Without room: eight steps of queue length.
+    static let full = doubtful + 1
+    static let count = full + 8
     /// Not feasible, or not alive.
     static let none: UInt8 = 255
 }
@@ -42,11 +45,15 @@ struct ShapeIndex: Sendable {
         self.generation = generation
     }
 
+    var doubtfulCount: Int { buckets[PlacementBucket.doubtful].count }
+
     // MARK: Changes
 
     /// Puts a slot where its node's state says.
     /// - Parameter isStructural: totals, labels or condition may have changed, not just what is free.
-    mutating func update(_ slot: Int, of nodes: [NodeReport], threshold: Double, isStructural: Bool) {
+    mutating func update(
+        _ slot: Int, of nodes: [NodeReport], isAssumed: Bool, threshold: Double, isStructural: Bool
+    ) {
         while bucketOfSlot.count <= slot {
             bucketOfSlot.append(PlacementBucket.none)
             positionOfSlot.append(-1)
@@ -58,7 +65,13 @@ struct ShapeIndex: Sendable {
                 nodes[slot].condition == .alive && nodes[slot].total.covers(shape.demand)
                 && shape.labels.matches(nodes[slot].labels)
         }
-        let bucket = isEligible[slot] ? self.bucket(of: nodes[slot], threshold: threshold) : PlacementBucket.none
+        var bucket = PlacementBucket.none
+        if isEligible[slot] {
+            bucket = self.bucket(of: nodes[slot], threshold: threshold)
+            if isAssumed, bucket > PlacementBucket.doubtful, !nodes[slot].isPullLimited {
+                bucket = UInt8(PlacementBucket.doubtful)
+            }
+        }
         if bucket != bucketOfSlot[slot] { move(slot, to: bucket) }
     }
 
@@ -68,7 +81,7 @@ struct ShapeIndex: Sendable {
         guard report.available.covers(shape.demand), !report.isPullLimited else {
             let cpus = max(1, UInt64(clamping: report.total.cpu.units / ResourceAmount.unitsPerWhole))
             let level = min(7, UInt64.bitWidth - (UInt64(report.queued) * 2 / cpus).leadingZeroBitCount)
-            return UInt8(PlacementBucket.available + level)
+            return UInt8(PlacementBucket.full + level)
         }
         let utilisation = shape.demand.utilisation(of: report)
         var bucket = 0
