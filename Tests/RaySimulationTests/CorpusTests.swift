@@ -28,6 +28,8 @@ struct PastFailure: Sendable, CustomTestStringConvertible {
         PastFailure(seed: 1112, was: "the same: an argument was kept for ever"),
         PastFailure(seed: 25, faults: [], was: "a request that was spilled waited for a CPU at the other node"),
         PastFailure(seed: 3014, workload: .fanOut, faults: .all, was: "the same, after its argument had come"),
+        PastFailure(seed: 854, was: "a task ran after its caller was told that it had died: unbegun, it moved on"),
+        PastFailure(seed: 1620, was: "an attempt that a death had replaced moved on and ran beside the next one"),
     ]
 }
 

@@ -14,6 +14,7 @@ extension Cluster {
         arm(.worker(worker))
         // What a batch frees may be the arguments of tasks that it ends.
         for case .forgetTask(let task) in directives { forget(task) }
+        withdraw(directives, worker)
         for directive in directives where workers[worker].isAlive { perform(directive, worker) }
         directives.removeAll(keepingCapacity: true)
         workerBuffers.append(directives)
@@ -43,6 +44,20 @@ extension Cluster {
         case .terminate(let cause):
             coverage.reach(.zombieTerminated)
             kill(worker, cause: cause)
+        }
+    }
+
+    /// What a death has ended for its owner, or made it want anew, the scheduler may know not to have begun, and
+    /// would move to another worker: it is told before it hears of the death.
+    private func withdraw(_ directives: [WorkerDirective], _ worker: Int) {
+        let isOfDeath = directives.contains { if case .died = $0 { true } else { false } }
+        guard isOfDeath else { return }
+        for directive in directives {
+            switch directive {
+            case .forgetTask(let task), .runTask(let task, _):
+                if workers[worker].scheduled[task] != nil { submitter(worker, .cancel(task)) }
+            case .send, .stopTask, .abandonTask, .deliver, .freed, .recoveryRefused, .adopted, .died, .terminate: break
+            }
         }
     }
 

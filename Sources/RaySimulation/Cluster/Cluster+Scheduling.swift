@@ -52,7 +52,8 @@ extension Cluster {
         guard workers[worker].scheduled[task] == nil else {
             coverage.reach(.attemptHeld)
             workers[worker].held[task] = attempt
-            return
+            // Nobody wants what the attempt before would still bring.
+            return submitter(worker, .cancel(task))
         }
         workers[worker].scheduled[task] = attempt
         judge.scheduled(task, attempt: attempt)
