@@ -75,6 +75,9 @@ public struct SchedulingClass: Hashable, Sendable, CustomStringConvertible {
     private let storage: Storage
 
     /// - Parameters:
+    ///   - demand: what a task needs while it runs.
+    ///   - labels: what a node has to have.
+    ///   - constraint: where tasks of the class may run.
     ///   - environment: what a worker process must have been started with; equal numbers may share workers.
     ///   - function: tells functions apart, so that leases, fairness and statistics are per function.
     /// - Precondition: `demand.isValidDemand`.

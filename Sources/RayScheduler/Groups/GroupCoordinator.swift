@@ -46,7 +46,10 @@ public struct GroupCoordinator: Sendable {
     private var slotOfGroup: [GroupID: Int] = [:]
     private var timers = DeadlineHeap()
 
-    /// - Parameter incarnation: of the control store; a higher one after each restart.
+    /// - Parameters:
+    ///   - incarnation: of the control store; a higher one after each restart.
+    ///   - configuration: times and bounds.
+    ///   - seed: of the draws among equally good nodes.
     public init(incarnation: UInt32, configuration: GroupConfiguration = GroupConfiguration(), seed: UInt64) {
         self.configuration = configuration
         random = SeededRandom(seed: seed)

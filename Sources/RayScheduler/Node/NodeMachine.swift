@@ -95,7 +95,10 @@ public struct NodeMachine: Sendable {
     var isDrained = false
 
     /// - Parameters:
+    ///   - id: the node, with its incarnation.
+    ///   - capacity: what it has to give.
     ///   - labels: what selectors of classes are held against.
+    ///   - configuration: times and bounds.
     ///   - seed: of the draws among equally good nodes.
     public init(
         id: NodeID, capacity: NodeCapacity, labels: NodeLabels = .none,

@@ -125,7 +125,10 @@ public struct ResourceVector: Hashable, Sendable, CustomStringConvertible {
     /// Sorted by name; a name occurs once. An entry may be zero.
     public private(set) var others: [Entry]
 
-    /// - Parameter others: named resources beside CPU and memory; amounts of a repeated name add up.
+    /// - Parameters:
+    ///   - cpu: processors.
+    ///   - memory: bytes.
+    ///   - others: named resources beside CPU and memory; amounts of a repeated name add up.
     public init(cpu: ResourceAmount = .zero, memory: ResourceAmount = .zero, others: [Entry] = []) {
         self.cpu = cpu
         self.memory = memory

@@ -23,7 +23,9 @@ public struct ViewHub: Sendable {
     private var revision: UInt64 = 0
     private var nextBroadcast = Timestamp.zero
 
-    /// - Parameter incarnation: of the control store; a higher one after each restart, from 1.
+    /// - Parameters:
+    ///   - incarnation: of the control store; a higher one after each restart, from 1.
+    ///   - configuration: times and bounds.
     public init(incarnation: UInt32, configuration: HubConfiguration = HubConfiguration()) {
         precondition(incarnation > 0, "incarnations count from 1")
         self.incarnation = incarnation
