@@ -67,9 +67,8 @@
         private static var quietPolls: Int { 32 }
         /// A device that is to be removed waits at most so long.
         private static let removalInterval = Duration.seconds(1)
-        private var pollsWithoutSockets = quietPolls
-        /// The last look at the sockets found something.
-        private var socketsAreBusy = false
+        private var pollsWithoutSockets = 0
+        var pollsSincePacket = quietPolls
         /// What went by RDMA.
         var carried = TransportStatistics()
         let spin: Duration
@@ -179,23 +178,22 @@
             return event
         }
 
-        /// Looking at sockets takes a system call or the clock, and would hold up what comes by RDMA: it is done every
-        /// 32nd time, or always while there is something to send or to receive there.
+        /// While messages keep coming by RDMA, sockets are looked at every 32nd time, unless there is
+        /// something to send.
         private mutating func isTimeForSockets() -> Bool {
             pollsWithoutSockets += 1
-            guard pollsWithoutSockets >= Self.quietPolls || socketsAreBusy || sockets.hasOutput || devices.isEmpty
+            pollsSincePacket += 1
+            guard pollsWithoutSockets >= Self.quietPolls || pollsSincePacket >= Self.quietPolls || sockets.hasOutput
             else { return false }
             pollsWithoutSockets = 0
             return true
         }
 
         private mutating func pollSockets() {
-            socketsAreBusy = false
             while !hasNews {
                 let event = sockets.poll()
                 takeControls()
                 guard let event else { return }
-                socketsAreBusy = true
                 pass(event)
             }
         }
@@ -247,7 +245,7 @@
             postMessages()
             guard !hasNews else { return }
             sockets.wait(until: min(deadline, nextTime))
-            pollsWithoutSockets = Self.quietPolls
+            pollsSincePacket = Self.quietPolls
             nextCheck = .zero
         }
 
