@@ -81,6 +81,7 @@ static inline char **rf_environment(void) { return environ; }
 static inline int rf_flush_output(void) { return fflush(stdout); }
 
 static inline int rf_open(const char *path, int flags) { return open(path, flags); }
+static inline int rf_open_at(int folder, const char *path, int flags) { return openat(folder, path, flags); }
 
 static inline int rf_create(const char *path, unsigned mode) {
     return open(path, O_RDWR | O_CREAT | O_CLOEXEC, mode);

@@ -12,7 +12,7 @@ public struct TransportConfiguration: Sendable {
     /// A ping is sent after this much silence.
     public var heartbeatInterval: Duration = .seconds(1)
     /// A peer silent for this long is given up with `peerUnresponsive`; with RDMA also one whose queue pairs are not
-    /// connected by then.
+    /// connected by then, and not within five seconds.
     public var livenessTimeout: Duration = .seconds(5)
     /// Time for a new connection to prove itself.
     public var handshakeTimeout: Duration = .seconds(3)

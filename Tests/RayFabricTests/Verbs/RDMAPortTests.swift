@@ -105,7 +105,7 @@ private func socketAddress(_ host: String) throws -> SocketAddress {
         @Test func withoutTheLibraryEveryPortSaysSo() {
             let provider = VerbsProvider(
                 library: { () throws(FabricError) in throw FabricError(.rdmaUnavailable, "not installed") },
-                ports: { [port] in [port, port] })
+                ports: { [port] _ in [port, port] })
             let uses = RDMAPortUse.all(of: provider)
             #expect(uses.map { $0.obstacle?.context } == ["not installed", "not installed"])
         }

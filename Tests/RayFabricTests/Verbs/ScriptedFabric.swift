@@ -77,7 +77,7 @@
         var provider: VerbsProvider {
             VerbsProvider(
                 library: { () throws(FabricError) in VerbsLibrary(scriptedTable()) },
-                ports: { self.locked { self.devices.map(\.port) } })
+                ports: { _ in self.locked { self.devices.map(\.port) } })
         }
 
         func locked<Value>(_ body: () -> Value) -> Value {

@@ -200,7 +200,7 @@
         @Test func theErrorNamesTheLimit() throws {
             let fabric = ScriptedFabric()
             do {
-                let port = fabric.provider.ports()[0]
+                let port = fabric.provider.recentPorts()[0]
                 let device = try VerbsDevice(port, try #require(port.identifiers.last), of: fabric.provider)
                 let memory = TestMemory(1 << 20)
                 fabric.limitLockedMemory(to: 1 << 20)
@@ -214,7 +214,7 @@
         /// Address space without memory is not shown to a device.
         @Test func reservedMemoryIsRefused() throws {
             let fabric = ScriptedFabric()
-            let port = fabric.provider.ports()[0]
+            let port = fabric.provider.recentPorts()[0]
             let device = try VerbsDevice(port, try #require(port.identifiers.last), of: fabric.provider)
             let nothing = unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0)
             #expect(code { try unsafe VerbsRegion(nothing, .read, on: device) } == .rdmaUnavailable)

@@ -21,7 +21,7 @@
 
         /// - Parameter completions: places in a completion queue of its own; nil for the device's.
         init(_ fabric: ScriptedFabric, device index: Int, completions: Int32? = nil) throws {
-            let port = fabric.provider.ports()[index]
+            let port = fabric.provider.recentPorts()[index]
             device = try VerbsDevice(port, try #require(port.identifiers.last), of: fabric.provider)
             region = try unsafe VerbsRegion(memory.buffer, [.read, .write], on: device)
             address = UInt64(UInt(bitPattern: unsafe memory.buffer.baseAddress))

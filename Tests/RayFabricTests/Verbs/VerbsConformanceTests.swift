@@ -9,6 +9,8 @@
 
     @Suite(.serialized, .enabled(if: hasRDMADevice, "no RDMA device here: make test-rdma runs these in a guest"))
     struct VerbsConformanceTests {
+        private static let host = Result { () throws(FabricError) in try RDMAPort.host() }
+
         @Test(arguments: ConformanceTest.allCases) func realTime(_ test: ConformanceTest) throws {
             try test.run(on: fixture())
         }
@@ -50,7 +52,7 @@
         }
 
         private func fixture() throws -> TransportFixture<VerbsTransport> {
-            let host = try RDMAPort.host()
+            let host = try Self.host.get()
             return TransportFixture<VerbsTransport>(
                 kind: .verbs,
                 make: { configuration throws(FabricError) in

@@ -2,6 +2,7 @@
 
 internal import CLinux
 public import RayCore
+internal import Synchronization
 
 /// A port of an RDMA device.
 public struct RDMAPort: Hashable, Sendable {
@@ -50,8 +51,19 @@ public struct RDMAPort: Hashable, Sendable {
     public static func all(under root: String = "/sys/class/infiniband") -> [RDMAPort] {
         names(in: root).flatMap { device in
             names(in: "\(root)/\(device)/ports").compactMap { port in
-                UInt8(port).map { read("\(root)/\(device)/ports/\(port)", device, $0) }
+                UInt8(port).map { describe("\(root)/\(device)/ports/\(port)", device, $0) }
             }
+        }
+    }
+
+    private static let known = Mutex<(ports: [RDMAPort], read: Timestamp)>(([], .zero))
+
+    /// All ports, as they were at most so long ago: reading the tables of a port takes some hundred system calls.
+    static func all(knownFor age: Duration) -> [RDMAPort] {
+        known.withLock { known in
+            let now = Timestamp.now
+            if known.read == .zero || now - known.read >= age { known = (all(), now) }
+            return known.ports
         }
     }
 
@@ -69,19 +81,36 @@ public struct RDMAPort: Hashable, Sendable {
         throw FabricError(.rdmaUnavailable, "no active RDMA port has an IPv4 address")
     }
 
-    private static func read(_ folder: String, _ device: String, _ number: UInt8) -> RDMAPort {
+    private static func describe(_ folder: String, _ device: String, _ number: UInt8) -> RDMAPort {
         // "4: ACTIVE"
         let state = text(ofFile: folder + "/state").flatMap { $0.split(separator: " ").last.map(String.init) }
-        let identifiers = names(in: folder + "/gids").compactMap(Int.init).sorted().compactMap { index -> Identifier? in
-            guard let gid = text(ofFile: folder + "/gids/\(index)"), gid.contains(where: { $0 != "0" && $0 != ":" }),
-                let type = text(ofFile: folder + "/gid_attrs/types/\(index)")
-            else { return nil }
+        let identifiers = usedEntries(in: folder + "/gids").compactMap { index, gid -> Identifier? in
+            guard let type = text(ofFile: folder + "/gid_attrs/types/\(index)") else { return nil }
             let interface = text(ofFile: folder + "/gid_attrs/ndevs/\(index)") ?? ""
             return Identifier(index: index, text: gid, type: type, interface: interface)
         }
         return RDMAPort(
             device: device, number: number, state: state ?? "unknown",
             linkLayer: text(ofFile: folder + "/link_layer") ?? "unknown", identifiers: identifiers)
+    }
+
+    private static let noIdentifier = "0000:0000:0000:0000:0000:0000:0000:0000"
+
+    /// The entries of a table of global identifiers that are not zero. A table has hundreds, of which few are used,
+    /// so nothing is made of the others.
+    private static func usedEntries(in folder: String) -> [(index: Int, text: String)] {
+        let folder = FileDescriptor(owning: unsafe rf_open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+        var used: [(index: Int, text: String)] = []
+        var bytes = [UInt8](repeating: 0, count: noIdentifier.utf8.count)
+        for index in 0..<Int(UInt16.max) {
+            let number = unsafe rf_open_at(folder.number, "\(index)", O_RDONLY | O_CLOEXEC)
+            guard number >= 0 else { break }
+            let file = FileDescriptor(owning: number)
+            guard unsafe read(file.number, &bytes, bytes.count) == bytes.count else { continue }
+            let text = String(decoding: bytes, as: UTF8.self)
+            if text != noIdentifier { used.append((index, text)) }
+        }
+        return used
     }
 
     /// Entries of a folder without those that begin with a dot, sorted; empty if it can not be read.

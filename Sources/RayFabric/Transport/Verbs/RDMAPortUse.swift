@@ -36,7 +36,7 @@ public struct RDMAPortUse: Sendable {
 
     #if Verbs
         static func all(of provider: VerbsProvider) -> [RDMAPortUse] {
-            provider.ports().map { port in
+            provider.ports(.zero).map { port in
                 RDMAPortUse(port) { (port, identifier) throws(FabricError) in
                     try VerbsDevice(port, identifier, of: provider).packetBytes
                 }

@@ -62,9 +62,18 @@
     /// Where devices come from: this machine, or the script of a test.
     struct VerbsProvider: Sendable {
         let library: @Sendable () throws(FabricError) -> VerbsLibrary
-        let ports: @Sendable () -> [RDMAPort]
+        /// What is known may be as old as this.
+        let ports: @Sendable (_ age: Duration) -> [RDMAPort]
 
         static let system = VerbsProvider(
-            library: { () throws(FabricError) in try VerbsLibrary.get() }, ports: { RDMAPort.all() })
+            library: { () throws(FabricError) in try VerbsLibrary.get() }, ports: { RDMAPort.all(knownFor: $0) })
+
+        /// Old enough that many connections at once do not read the tables of all ports each.
+        private static let recently = Duration.seconds(1)
+
+        func recentPorts() -> [RDMAPort] { ports(Self.recently) }
+
+        /// What is found in the ports; where nothing is, they may have changed since they were read.
+        func find<Found>(_ found: ([RDMAPort]) -> Found?) -> Found? { found(recentPorts()) ?? found(ports(.zero)) }
     }
 #endif

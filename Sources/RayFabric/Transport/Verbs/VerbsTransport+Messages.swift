@@ -118,7 +118,6 @@
         mutating func packetCame(_ rail: Rail, _ place: Int, _ completion: ibv_wc) {
             guard let lane = rail.lane else { return }
             let count = Int(completion.byte_len)
-            pollsSincePacket = 0
             do throws(WireError) {
                 try lane.window.received(count, taken: UInt32(bigEndian: completion.imm_data))
             } catch {

@@ -15,7 +15,7 @@
 
         /// Ports of this machine that a connection may use beside its own.
         private func furtherPorts(_ rail: Rail) -> [(port: RDMAPort, identifier: RDMAPort.Identifier, name: RailPort)] {
-            provider.ports().compactMap { port in
+            provider.recentPorts().compactMap { port in
                 guard port.isActive, let identifier = port.ownIdentifier, let name = identifier.railPort,
                     rail.device.map({ ($0.port.device, $0.port.number) != (port.device, port.number) }) ?? true
                 else { return nil }
@@ -56,7 +56,7 @@
                 let pair = try? VerbsQueuePair(on: device, depth: Self.operationDepth, receives: 0)
             else { return nil }
             let path = RailPath(number, of: rail, by: pair)
-            path.deadline = .now + sockets.configuration.livenessTimeout
+            path.deadline = .now + negotiationTime
             rail.paths.append(path)
             return path
         }

@@ -8,6 +8,8 @@
     extension VerbsTransport {
         /// So long may a peer take to say what it has received.
         private static let handOverTime = Duration.seconds(5)
+        /// So long may a peer that is alive take for its part of a queue pair.
+        var negotiationTime: Duration { max(.seconds(5), sockets.configuration.livenessTimeout) }
         private static let checkInterval = Duration.milliseconds(50)
 
         // MARK: Beginning
@@ -16,7 +18,7 @@
             guard sockets.hasRails(id) else { return connectedWithoutRail(id, .rdmaUnavailable) }
             guard
                 let rail = rails.insert(
-                    id, isInitiator: sockets.isInitiator(id), deadline: .now + sockets.configuration.livenessTimeout)
+                    id, isInitiator: sockets.isInitiator(id), deadline: .now + negotiationTime)
             else { return sockets.close(id, TransportFailure(.connectionLimit)) }
             do throws(FabricError) {
                 let device = try device(for: id)
@@ -57,9 +59,11 @@
             guard let address = sockets.localAddress(of: id) else {
                 throw FabricError(.closed, "connection \(id.index)")
             }
-            for port in provider.ports() where port.isActive {
-                if let identifier = port.identifier(for: address) { return try open(port, identifier) }
+            let found = provider.find { ports in
+                ports.lazy.filter(\.isActive).compactMap { port in port.identifier(for: address).map { (port, $0) } }
+                    .first
             }
+            if let (port, identifier) = found { return try open(port, identifier) }
             throw FabricError(.rdmaUnavailable, "no active RDMA port has the address of this connection")
         }
 

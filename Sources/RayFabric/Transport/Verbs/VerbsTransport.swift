@@ -64,11 +64,11 @@
         var directives: [RailDirective] = []
         var railOperations: UInt64 = 0
         var railsLost: UInt64 = 0
-        private static var quietPolls: Int { 32 }
         /// A device that is to be removed waits at most so long.
         private static let removalInterval = Duration.seconds(1)
+        /// Since the sockets were looked at.
         private var pollsWithoutSockets = 0
-        var pollsSincePacket = quietPolls
+        private var lastSockets: UInt64 = 0
         /// What went by RDMA.
         var carried = TransportStatistics()
         let spin: Duration
@@ -82,7 +82,7 @@
         init(
             configuration: TransportConfiguration, policy: RDMAPolicy, provider: VerbsProvider
         ) throws(FabricError) {
-            let ports = provider.ports()
+            let ports = provider.find { ports in ports.contains(where: \.isActive) ? ports : nil } ?? []
             if policy == .required {
                 _ = try provider.library()
                 guard ports.contains(where: \.isActive) else {
@@ -178,16 +178,23 @@
             return event
         }
 
-        /// While messages keep coming by RDMA, sockets are looked at every 32nd time, unless there is
-        /// something to send.
+        /// To look at sockets costs several times what it costs to look at a completion queue, and messages come by
+        /// that. So where there are queue pairs sockets have each 32nd turn; and each one of a caller that polls
+        /// rarely, or when there is something to send.
         private mutating func isTimeForSockets() -> Bool {
             pollsWithoutSockets += 1
-            pollsSincePacket += 1
-            guard pollsWithoutSockets >= Self.quietPolls || pollsSincePacket >= Self.quietPolls || sockets.hasOutput
+            let cycles = rf_cycles()
+            guard
+                pollsWithoutSockets >= 32 || cycles &- lastSockets >= Self.rareCycles || rails.isEmpty
+                    || sockets.hasOutput
             else { return false }
             pollsWithoutSockets = 0
+            lastSockets = cycles
             return true
         }
+
+        /// About 100 us.
+        private static var rareCycles: UInt64 { 250_000 }
 
         private mutating func pollSockets() {
             while !hasNews {
@@ -245,7 +252,7 @@
             postMessages()
             guard !hasNews else { return }
             sockets.wait(until: min(deadline, nextTime))
-            pollsSincePacket = Self.quietPolls
+            lastSockets = 0
             nextCheck = .zero
         }
 
