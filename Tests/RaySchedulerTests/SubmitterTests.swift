@@ -114,6 +114,21 @@ import Testing
         #expect(bed.submitter.leaseCount == 0)
     }
 
+    @Test func aLeaseThatComesTooLateForItsTaskGoesBack() {
+        var bed = SubmitterBed()
+        bed.submit(1...3)
+        let first = bed.grant()
+        bed.answer(0, [.granted(first)])
+        bed.now = bed.now + .milliseconds(100)
+        bed.report(bed.pushes[0], .finished, by: first.worker)
+        // Two come for the one task that is left.
+        let (used, unused) = (bed.grant(), bed.grant())
+        bed.answer(1, [.granted(used), .granted(unused)])
+        #expect(bed.pushes.map(\.lease) == [first.lease, first.lease, used.lease])
+        bed.advance(.milliseconds(1))
+        #expect(bed.returns.map(\.lease) == [unused.lease])
+    }
+
     @Test func leasesInUseAreRenewed() {
         var bed = SubmitterBed()
         bed.submit(1...1)

@@ -40,6 +40,19 @@ extension SubmitterMachine {
                 push(task, on: lease, now, &directives)
             }
         }
+        if lanes[lane].queue.isEmpty { limitIdleness(of: lane, now, &directives) }
+    }
+
+    /// Leases that no task is left for wait a while for one. Those that do so already come first in their list.
+    private mutating func limitIdleness(
+        of lane: Int, _ now: Timestamp, _ directives: inout [SubmitterDirective]
+    ) {
+        let due = now.after(idleLease)
+        var next = lanes[lane].idle.last
+        while let lease = next, idleLease == 0 || leaseTimers[lease] > due {
+            next = leaseLinks.previous(before: lease)
+            if idleLease == 0 { closeLease(lease, now, &directives) } else { leaseTimers.set(lease, to: due) }
+        }
     }
 
     /// A lease takes one task in any case, and others within its window.
@@ -142,7 +155,7 @@ extension SubmitterMachine {
         stir(lane)
     }
 
-    /// A lease has a task less, or is new: it waits for the next task, or goes back.
+    /// A lease has a task less, or is new: it takes the next one of its lane, or goes back.
     private mutating func rest(_ lease: Int, _ now: Timestamp, _ directives: inout [SubmitterDirective]) {
         let lane = Int(leases[lease].lane)
         stir(lane)
@@ -150,9 +163,6 @@ extension SubmitterMachine {
             return closeLease(lease, now, &directives)
         }
         refile(lease)
-        guard leases[lease].tasks.isEmpty, lanes[lane].queue.isEmpty else { return }
-        if idleLease == 0 { return closeLease(lease, now, &directives) }
-        leaseTimers.set(lease, to: min(leaseTimers[lease], now.after(idleLease)))
     }
 
     /// Puts an open lease into the list of its lane that its tasks say.
