@@ -30,6 +30,8 @@ struct PastFailure: Sendable, CustomTestStringConvertible {
         PastFailure(seed: 3014, workload: .fanOut, faults: .all, was: "the same, after its argument had come"),
         PastFailure(seed: 854, was: "a task ran after its caller was told that it had died: unbegun, it moved on"),
         PastFailure(seed: 1620, was: "an attempt that a death had replaced moved on and ran beside the next one"),
+        PastFailure(seed: 1_015_877, was: "a lease that came with another one, for one task, was kept for ever"),
+        PastFailure(seed: 1_007_457, was: "the judge took a task that had just failed for one that holds its arguments"),
     ]
 }
 

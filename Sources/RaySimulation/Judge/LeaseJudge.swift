@@ -29,6 +29,8 @@ struct LeaseJudge {
     private var asked: [Question: Asked] = [:]
     private var capacity: [NodeID: Int64] = [:]
     private var granted: [NodeID: Int64] = [:]
+    /// Parts of each answer that its submitter has, from the first on.
+    private var parts: [LeaseRequestID: UInt32] = [:]
 
     mutating func joined(_ node: NodeID, cpus: Int) {
         capacity[node] = Int64(cpus) * ResourceAmount.unitsPerWhole
@@ -109,8 +111,11 @@ struct LeaseJudge {
         leases[lease] == nil && lease.number <= last[lease.node] ?? 0
     }
 
-    /// A grant arrives at its submitter.
+    /// A grant arrives at its submitter. Behind parts of the answer that have not come it is not taken.
     mutating func arrived(_ answer: LeaseAnswer, reading: Timestamp) {
+        let known = parts[answer.id] ?? 0
+        guard answer.first <= known else { return }
+        parts[answer.id] = max(known, answer.first + UInt32(answer.parts.count))
         for case .granted(let grant) in answer.parts where leases[grant.lease]?.arrival == nil {
             leases[grant.lease]?.arrival = reading
         }
