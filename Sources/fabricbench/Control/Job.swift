@@ -31,7 +31,12 @@ struct Job {
     var objects = ObjectWork()
 
     /// Longest time that a run may take in all.
-    var limit: Duration { settings.warmup + settings.duration + .seconds(20) }
+    /// An operation before those that count, one that counts, and one that was begun in time.
+    var limit: Duration { settings.warmup + settings.duration + operationLimit + transferTime * 2 }
+    /// So long may one operation take.
+    var operationLimit: Duration { .seconds(20) + transferTime }
+    /// What the payload takes by a network that is slower than any we know.
+    private var transferTime: Duration { .seconds(settings.size / 4_000_000) }
 }
 
 /// A message on the control channel.

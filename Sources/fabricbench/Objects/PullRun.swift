@@ -54,7 +54,7 @@ enum PullRun {
             let started = processorTime()
             let start = CycleClock.now
             do {
-                let object = try fabric.get(id, within: .seconds(30))
+                let object = try fabric.get(id, within: job.operationLimit)
                 let end = CycleClock.now
                 if start >= from, number > 0 {
                     histogram.record(cycles: end &- start)
