@@ -6,7 +6,8 @@ import PackageDescription
 let package = Package(
     name: "rayfabric-benchmarks",
     dependencies: [
-        .package(name: "rayfabric", path: ".."),
+        // Without its transport over SwiftNIO, which is as large as all the rest.
+        .package(name: "rayfabric", path: "..", traits: ["Verbs"]),
         .package(url: "https://github.com/ordo-one/benchmark", from: "1.38.1", traits: []),
     ],
     targets: [
