@@ -45,6 +45,35 @@ import Testing
         cluster.expectEmpty()
     }
 
+    @Test func aRemovalThatIsToldBeforeTheValueIsToldAgain() {
+        let task = cluster.submit(owner)
+        cluster.start(task, on: worker)
+        let (owner, worker) = (owner, worker)
+        cluster.fate = { $0.sender == worker && $0.receiver == owner ? .hold : .deliver }
+        cluster.finish(task, on: worker, stored: true)
+        cluster.evict(CopyID(object: task.returnID(0), attempt: 1), at: far)
+        cluster.run(for: .seconds(1))
+        cluster.release()
+        cluster.run(for: .seconds(1))
+        #expect(cluster.offers[task] == nil, "the owner takes the node for a holder")
+        cluster.feed(far, .follow(task.returnID(0)))
+        cluster.run(for: .seconds(1))
+        #expect(cluster.offers[task] == 2)
+        #expect(cluster.statuses[task.returnID(0)]?.last == .pending)
+    }
+
+    @Test func whoFollowsAValueThatIsFreedIsTold() {
+        let object = cluster.make(owner, on: worker).returnID(0)
+        // The record stays, for this task may run again.
+        _ = cluster.make(owner, on: worker, [object])
+        cluster.feed(near, .follow(object))
+        cluster.run(for: .seconds(1))
+        #expect(locations(object)?.count == 1)
+        cluster.drop(owner, object)
+        cluster.run(for: .seconds(1))
+        #expect(cluster.statuses[object]?.last == .failed(ObjectError(object, .outOfScope)))
+    }
+
     @Test func changesAreGathered_theLastStateCounts() {
         let object = cluster.make(owner, on: worker).returnID(0)
         let third = cluster.node(3)

@@ -97,6 +97,20 @@ import Testing
         #expect(cluster.summary(other, at: fresh)?.borrowers == [borrower])
     }
 
+    @Test func whoWasTakenForDeadIsToldByWhateverItSays() {
+        let far = far
+        cluster.fate = { $0.receiver.node == far ? .lose : .deliver }
+        cluster.declareDeadByMistake(far)
+        cluster.run(for: .seconds(1))
+        cluster.fate = { _ in .deliver }
+        cluster.feed(controlStore: .heard(.raylet(of: near)))
+        cluster.run(for: .milliseconds(1))
+        #expect(cluster.terminated.isEmpty)
+        cluster.feed(controlStore: .heard(.raylet(of: far)))
+        cluster.run(for: .milliseconds(1))
+        #expect(cluster.terminated == [.raylet(of: far)])
+    }
+
     @Test func anEpochIsSettledOnlyWhenAllHaveRegistered() {
         // The borrower has an argument from a caller that dies; its registration is slow.
         let middle = cluster.worker(on: cluster.node(3))

@@ -63,6 +63,7 @@ public struct ControlStoreMachine: Sendable {
         switch event {
         case .declareDead(let member, let cause): declareDead(member, cause)
         case .received(let envelope): received(envelope)
+        case .heard(let worker): _ = fence(worker)
         case .timer:
             for peer in links.timer(now) { self.directives.append(.suspected(links.peer(peer), by: id)) }
         }
@@ -72,12 +73,18 @@ public struct ControlStoreMachine: Sendable {
 
     private mutating func received(_ envelope: Envelope) {
         guard envelope.receiver == id else { return }
-        if let death = deaths.death(of: envelope.sender) {
-            return directives.append(.send(.fence(death, from: id, to: envelope.sender)))
-        }
+        guard !fence(envelope.sender) else { return }
         let peer = open(envelope.sender)
         links.receive(envelope, from: peer, now: now)
         while let (peer, message) = links.nextArrived() { take(message, from: peer) }
+    }
+
+    /// Tells a process that was declared dead.
+    /// - Returns: whether it was.
+    private mutating func fence(_ worker: WorkerID) -> Bool {
+        guard let death = deaths.death(of: worker) else { return false }
+        directives.append(.send(.fence(death, from: id, to: worker)))
+        return true
     }
 
     private mutating func open(_ worker: WorkerID) -> Slot {

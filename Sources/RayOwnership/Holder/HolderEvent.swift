@@ -49,6 +49,9 @@ public enum ControlStoreEvent: Sendable {
     /// Whoever watches members has decided that this one is dead. Ignored if it is.
     case declareDead(Death.Member, DeathCause)
     case received(Envelope)
+    /// Something else came from this process, for another service of the control store. If it was declared dead, it is
+    /// told so.
+    case heard(WorkerID)
     case timer
 }
 

@@ -35,7 +35,16 @@ extension HolderMachine {
     mutating func statusChanged(_ object: ObjectID, _ status: ObjectStatus) {
         guard let slot = followedOfObject[object], followed[slot].owner != .absent else { return }
         followed[slot].status = status
+        if case .located(let located) = status { contradict(object, located, to: followed[slot].owner) }
         directives.append(.statusChanged(object, status))
+    }
+
+    /// An owner that takes this node for a holder, which it is not, has heard that the copy is gone before it heard
+    /// that it was made.
+    private mutating func contradict(_ object: ObjectID, _ located: LocatedObject, to owner: Slot) {
+        guard located.locations.contains(where: { $0.node == node && $0.chunks == nil }) else { return }
+        let report = state(of: CopyID(object: object, attempt: located.attempt))
+        if report.state == .removed { send(.copies([report]), to: owner) }
     }
 
     private mutating func ownerDied(_ slot: Slot) {
