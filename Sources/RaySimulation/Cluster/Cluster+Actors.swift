@@ -46,7 +46,7 @@ extension Cluster {
         }
     }
 
-    private func rejectCall(_ worker: Int, _ task: TaskID, attempt: UInt32) {
+    func rejectCall(_ worker: Int, _ task: TaskID, attempt: UInt32) {
         coverage.reach(.callWithoutActor)
         owner(worker, .attemptRejected(task, attempt: attempt, .environmentFailed))
     }
@@ -62,7 +62,12 @@ extension Cluster {
     }
 
     func receiveCall(_ worker: Int, _ task: TaskID, attempt: UInt32) {
-        guard workers[worker].actor != nil else { return coverage.reach(.callWithoutActor) }
+        let creation = specifications[task]?.actor.map { TaskID(owner: $0.owner, sequence: $0.sequence) }
+        guard let actor = workers[worker].actor, actor.creation == creation else {
+            guard let caller = self.worker(task.owner) else { return }
+            return sendSurely(
+                .callRefused(task, attempt: attempt), to: .worker(caller), from: workers[worker].node)
+        }
         workers[worker].actor?.queue.append((task, attempt))
         if workers[worker].frame == nil { runNextCall(worker) }
     }

@@ -79,6 +79,7 @@ extension Cluster {
         case .scheduler(let content, let sender): deliver(content, from: sender, to: target)
         case .ownership(let envelope): deliver(envelope, to: target)
         case .call(let task, let attempt): receiveCall(place(target), task, attempt: attempt)
+        case .callRefused(let task, let attempt): rejectCall(place(target), task, attempt: attempt)
         case .stopActor(let creation): stopActor(place(target), creation)
         case .pullRequest(let copy, let request, let node, let incarnation):
             answerPull(self.node(of: target), copy, request: request, to: node, incarnation)
@@ -112,6 +113,7 @@ extension Cluster {
     private func deliver(_ message: SchedulerMessage, from sender: Party, to target: Target) {
         switch target {
         case .control:
+            heard(from: sender)
             if case .request = message {
                 global(.received(message, from: sender))
             } else {
@@ -122,6 +124,15 @@ extension Cluster {
             nodeScheduler(node, .received(message, from: sender))
         case .worker(let worker):
             deliver(message, from: sender, toWorker: worker)
+        }
+    }
+
+    /// Whoever was declared dead by mistake may talk to the scheduler's services alone.
+    private func heard(from sender: Party) {
+        switch sender {
+        case .node(let node): members(.heard(.raylet(of: node)))
+        case .worker(let worker): members(.heard(worker))
+        case .controlStore: break
         }
     }
 
@@ -167,6 +178,7 @@ extension Message {
             }
         case .ownership(let envelope): 17 << 32 | envelope.sequence
         case .call(let task, _): 18 << 32 | task.sequence
+        case .callRefused(let task, _): 22 << 32 | task.sequence
         case .stopActor(let task): 19 << 32 | task.sequence
         case .pullRequest(let copy, _, _, _): 20 << 32 | copy.object.sequence
         case .pullAnswer(let copy, _, _, _): 21 << 32 | copy.object.sequence

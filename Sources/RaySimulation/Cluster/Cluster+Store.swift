@@ -39,7 +39,9 @@ extension Cluster {
     /// The scheduler wants an argument here.
     func pullArgument(_ node: Int, _ object: ObjectID) {
         nodes[node].pulls[object, default: Pull()].isArgument = true
-        if nodes[node].store[object] != nil { return answerArgument(node, object) }
+        if nodes[node].store[object] != nil || nodes[node].pulls[object]?.hasNoCopies == true {
+            return answerArgument(node, object)
+        }
         follow(node, object)
         requestPull(node, object)
     }
@@ -74,13 +76,17 @@ extension Cluster {
     func statusChanged(_ node: Int, _ object: ObjectID, _ status: ObjectStatus) {
         guard nodes[node].pulls[object] != nil else { return }
         switch status {
-        case .pending: nodes[node].pulls[object]?.located = nil
+        case .pending:
+            nodes[node].pulls[object]?.located = nil
+            nodes[node].pulls[object]?.hasNoCopies = false
         case .located(let located):
             nodes[node].pulls[object]?.located = located
+            nodes[node].pulls[object]?.hasNoCopies = false
             requestPull(node, object)
         case .inline, .failed:
             // Those who wait are told by the owner machine; the task gets the error when it reads.
             nodes[node].pulls[object]?.located = nil
+            nodes[node].pulls[object]?.hasNoCopies = true
             getAllAgain(node, object)
             answerArgument(node, object)
         }

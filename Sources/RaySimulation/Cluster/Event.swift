@@ -10,6 +10,8 @@ enum Message {
     case ownership(Envelope)
     /// A call for an actor, from the process that submitted it.
     case call(TaskID, attempt: UInt32)
+    /// The actor of a call has ended, and its worker lives on.
+    case callRefused(TaskID, attempt: UInt32)
     /// The actor is not needed any more.
     case stopActor(TaskID)
     case pullRequest(CopyID, request: UInt64, from: Int, incarnation: UInt32)

@@ -50,6 +50,8 @@ struct Pull {
     var waiters: [(worker: Int, waiter: UInt64)] = []
     /// Where it is, by the last that was heard.
     var located: LocatedObject?
+    /// By the last that was heard it is an error or travels with the task: there is nothing to wait for.
+    var hasNoCopies = false
     /// The request under way, if any; answers to others are stale.
     var request: UInt64?
     /// Locations are asked in turn.
