@@ -31,12 +31,12 @@ struct PastFailure: Sendable, CustomTestStringConvertible {
         PastFailure(seed: 854, was: "a task ran after its caller was told that it had died: unbegun, it moved on"),
         PastFailure(seed: 1620, was: "an attempt that a death had replaced moved on and ran beside the next one"),
         PastFailure(seed: 1_015_877, was: "a lease that came with another one, for one task, was kept for ever"),
-        PastFailure(seed: 73_676, was: "a removal was told before the value: its node waited for its own copy for ever"),
+        PastFailure(seed: 73_676, was: "a removal was told before the value: its node waited for its own copy"),
         PastFailure(seed: 26_783, was: "a request waited for ever for arguments whose task had run elsewhere"),
-        PastFailure(seed: 2217, was: "a node that was taken for dead spoke to the scheduler alone, and was never told"),
-        PastFailure(seed: 29_402, was: "a lost argument was wanted again when its owner had said already that it is lost"),
+        PastFailure(seed: 2217, was: "a node that was taken for dead spoke to the scheduler alone: nobody told it"),
+        PastFailure(seed: 29_402, was: "a lost argument was wanted again, of which the owner had said that it is lost"),
         PastFailure(seed: 12_786, was: "a call that came after its actor had ended was never answered"),
-        PastFailure(seed: 1_007_457, was: "the judge took a task that had just failed for one that holds its arguments"),
+        PastFailure(seed: 1_007_457, was: "the judge took a task that had failed for one that holds its arguments"),
     ]
 }
 
