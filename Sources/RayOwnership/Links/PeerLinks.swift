@@ -48,7 +48,7 @@ struct PeerLinks: Sendable {
     /// The peer is dead: nothing goes there and nothing comes from there any more.
     mutating func close(_ slot: Slot) {
         links[slot].close()
-        timers.set(slot, to: .never)
+        timers.remove(Int(slot))
     }
 
     /// Forgets a closed link; its slot will be used again.
@@ -89,7 +89,7 @@ struct PeerLinks: Sendable {
     /// - Returns: peers that have been silent for so long that they should be inquired about.
     mutating func timer(_ now: Timestamp) -> [Slot] {
         var silent: [Slot] = []
-        while let slot = timers.popExpired(now) {
+        while let slot = timers.popExpired(now).map(Slot.init) {
             if links[slot].retransmitAt <= now {
                 links[slot].backOff(now, configuration)
                 if links[slot].isSilent(now, configuration) { silent.append(slot) }
@@ -111,6 +111,6 @@ struct PeerLinks: Sendable {
 
     private mutating func arm(_ slot: Slot) {
         let due = min(links[slot].retransmitAt, links[slot].acknowledgeAt)
-        if timers.time(of: slot) != due { timers.set(slot, to: due) }
+        if timers[Int(slot)] != due { timers.set(Int(slot), to: due) }
     }
 }

@@ -14,7 +14,7 @@ extension WorkerMachine {
         guard deadline > now else { return deliver(token, .failed(ObjectError(object, .deadlineExceeded))) }
         let waiter = wait(for: slot, .get(token))
         waiterOfToken[token] = waiter
-        getDeadlines.set(waiter, to: deadline)
+        getDeadlines.set(Int(waiter), to: deadline)
     }
 
     mutating func cancelGet(_ token: UInt64) {
@@ -75,7 +75,7 @@ extension WorkerMachine {
         switch waiters[waiter].purpose {
         case .get(let token):
             waiterOfToken[token] = nil
-            getDeadlines.set(waiter, to: .never)
+            getDeadlines.remove(Int(waiter))
         case .input(let task): waitersOfTask.remove(waiter, from: &tasks[task].waiters)
         }
         waiters.remove(waiter)

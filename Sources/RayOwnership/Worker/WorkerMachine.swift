@@ -176,7 +176,7 @@ public struct WorkerMachine: Sendable {
             hasJoined = true
             send(.join, to: configuration.controlStore)
         }
-        while let waiter = getDeadlines.popExpired(now) { endGet(waiter, .deadlineExceeded) }
+        while let waiter = getDeadlines.popExpired(now) { endGet(Slot(waiter), .deadlineExceeded) }
         for peer in links.timer(now) where links.peer(peer) != configuration.controlStore {
             send(.inquire(links.peer(peer)), to: configuration.controlStore)
         }

@@ -1,26 +1,26 @@
 // Which slot's time comes first.
 
-internal import RayCore
-
-/// A binary heap of slots by time, at most one time for each slot; a slot's time can be changed. Equal times
-/// come in the order of the slots.
-struct DeadlineHeap: Sendable {
+/// A binary heap of slots of a table by time, at most one time for each slot; a slot's time can be changed. Equal
+/// times come in the order of the slots, so that a run can be repeated.
+package struct DeadlineHeap: Sendable {
     private var heap: [(time: Timestamp, index: Int32)] = []
     /// Where a slot is in the heap, or -1.
     private var positions: [Int32] = []
 
+    package init() {}
+
     /// The earliest time, or `.never`.
-    var earliest: Timestamp { heap.first?.time ?? .never }
+    package var earliest: Timestamp { heap.first?.time ?? .never }
 
     /// The time of a slot, or `.never`.
-    subscript(index: Int) -> Timestamp {
+    package subscript(index: Int) -> Timestamp {
         guard index < positions.count, positions[index] >= 0 else { return .never }
         return heap[Int(positions[index])].time
     }
 
     /// Sets or changes the time of a slot; `.never` takes it out.
     /// - Complexity: logarithmic.
-    mutating func set(_ index: Int, to time: Timestamp) {
+    package mutating func set(_ index: Int, to time: Timestamp) {
         while positions.count <= index { positions.append(-1) }
         let position = Int(positions[index])
         if position < 0 {
@@ -37,10 +37,10 @@ struct DeadlineHeap: Sendable {
         }
     }
 
-    mutating func remove(_ index: Int) { set(index, to: .never) }
+    package mutating func remove(_ index: Int) { set(index, to: .never) }
 
     /// Takes out a slot whose time has come.
-    mutating func popExpired(_ now: Timestamp) -> Int? {
+    package mutating func popExpired(_ now: Timestamp) -> Int? {
         guard let first = heap.first, first.time <= now else { return nil }
         remove(at: 0)
         return Int(first.index)
