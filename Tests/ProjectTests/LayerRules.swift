@@ -20,7 +20,7 @@ struct LayerRules {
         "RayFabric/Transfer/Shell": ["RayCore", "CLinux", "Synchronization"],
         // Glibc for the members of sockaddr_un, which the compiler finds nowhere else.
         "RayFabric/Transport/Shm": ["RayCore", "CLinux", "CSharedLayout", "Glibc", "Synchronization"],
-        "RayFabric/Transport/Verbs": ["RayCore", "CLinux", "CVerbs"],
+        "RayFabric/Transport/Verbs": ["RayCore", "CLinux", "CVerbs", "Synchronization"],
         "RayFabric/Transport/NIO": ["RayCore", "CLinux", "NIOCore", "NIOPosix", "Synchronization"],
         "RayFabricC": ["RayCore", "RayFabric", "CRayFabric", "Glibc", "Synchronization"],
         "fabricbench": [
