@@ -42,6 +42,10 @@
                 unsafe verbs.query_port(context, port.number, &portAttributes) == 0,
                 unsafe verbs.query_gid(context, port.number, Int32(identifier.index), &gid) == 0
             else { throw Self.error("query \(port.device)") }
+            let bytes = unsafe withUnsafeBytes(of: gid) { unsafe Array($0) }
+            guard bytes == identifier.bytes else {
+                throw FabricError(.rdmaUnavailable, "\(port.device) has got other addresses")
+            }
             guard let domain = unsafe verbs.alloc_pd(context) else { throw Self.error("allocate a protection domain") }
             let entries = min(Int(attributes.max_cqe), 16384)
             guard let channel = unsafe verbs.create_comp_channel(context),

@@ -68,12 +68,9 @@
         static let system = VerbsProvider(
             library: { () throws(FabricError) in try VerbsLibrary.get() }, ports: { RDMAPort.all(knownFor: $0) })
 
-        /// Old enough that many connections at once do not read the tables of all ports each.
-        private static let recently = Duration.seconds(1)
-
-        func recentPorts() -> [RDMAPort] { ports(Self.recently) }
-
-        /// What is found in the ports; where nothing is, they may have changed since they were read.
-        func find<Found>(_ found: ([RDMAPort]) -> Found?) -> Found? { found(recentPorts()) ?? found(ports(.zero)) }
+        /// Many connections at once do not read the tables of all ports each.
+        func recentPorts() -> [RDMAPort] { ports(.seconds(1)) }
+        /// For who has not found what it wants in the recent ones: they may have changed.
+        func newestPorts() -> [RDMAPort] { ports(.milliseconds(50)) }
     }
 #endif

@@ -59,12 +59,18 @@
             guard let address = sockets.localAddress(of: id) else {
                 throw FabricError(.closed, "connection \(id.index)")
             }
-            let found = provider.find { ports in
-                ports.lazy.filter(\.isActive).compactMap { port in port.identifier(for: address).map { (port, $0) } }
-                    .first
-            }
-            if let (port, identifier) = found { return try open(port, identifier) }
+            if let device = try? device(at: address, among: provider.recentPorts()) { return device }
+            if let device = try device(at: address, among: provider.newestPorts()) { return device }
             throw FabricError(.rdmaUnavailable, "no active RDMA port has the address of this connection")
+        }
+
+        private mutating func device(
+            at address: SocketAddress, among ports: [RDMAPort]
+        ) throws(FabricError) -> VerbsDevice? {
+            for port in ports where port.isActive {
+                if let identifier = port.identifier(for: address) { return try open(port, identifier) }
+            }
+            return nil
         }
 
         /// A device, opened once for each identifier, and shown all memory.
