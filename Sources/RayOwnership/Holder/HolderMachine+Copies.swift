@@ -84,7 +84,10 @@ extension HolderMachine {
             changesOfOwner.remove(slot, from: &peers[owner].changes)
             copies[slot].isChanged = false
             reports.append(CopyReport(copy: copies[slot].id, size: copies[slot].size, state: copies[slot].state))
-            if copies[slot].state == .removed { forget(slot) }
+            if copies[slot].state == .removed {
+                lost.insert(copies[slot].id.object, copies[slot].id.attempt)
+                forget(slot)
+            }
         }
         if !reports.isEmpty { send(.copies(reports), to: owner) }
     }

@@ -43,8 +43,10 @@ extension HolderMachine {
     /// that it was made.
     private mutating func contradict(_ object: ObjectID, _ located: LocatedObject, to owner: Slot) {
         guard located.locations.contains(where: { $0.node == node && $0.chunks == nil }) else { return }
-        let report = state(of: CopyID(object: object, attempt: located.attempt))
-        if report.state == .removed { send(.copies([report]), to: owner) }
+        let copy = CopyID(object: object, attempt: located.attempt)
+        // One that this machine has never had may have been made a moment ago.
+        guard lost[object] == copy.attempt, copyOfObject[object] == nil else { return }
+        send(.copies([CopyReport(copy: copy, size: 0, state: .removed)]), to: owner)
     }
 
     private mutating func ownerDied(_ slot: Slot) {

@@ -26,6 +26,8 @@ public struct HolderMachine: Sendable {
     var ownerLists = SlotLists()
     /// Owners with changes that they have to be told.
     var ownersToTell: [Slot] = []
+    /// The makings of which owners were told that they are gone.
+    var lost = RecentMap<ObjectID, UInt32>(capacity: 4096)
     var reportAt = Timestamp.never
     var sweepAt = Timestamp.never
 

@@ -55,7 +55,9 @@ extension WorkerMachine {
             directives.append(.recoveryRefused(objects[slot].id, error))
             return fail(slot, error)
         }
-        objects[slot].value = objects[slot].value == .lost ? .recovering : .pending
+        let wasReleased = objects[slot].value == .released
+        objects[slot].value = wasReleased ? .pending : .recovering
+        if wasReleased { tellFollowers(slot) }
         runAgain(task)
     }
 
