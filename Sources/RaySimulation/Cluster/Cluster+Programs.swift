@@ -265,12 +265,22 @@ extension Cluster {
         case (.failed(let error), let purpose):
             if let mark = error.mark { coverage.reach(mark) }
             let late = now > waiting.deadline ? now - waiting.deadline : 0
-            judge.failed(waiting.object, error, isShort: waiting.isShort, late: late)
+            let isWanted = purpose != .dependency || isTaken(waiting.object, worker)
+            judge.failed(waiting.object, error, isWanted: isWanted, isShort: waiting.isShort, late: late)
             if purpose == .dependency {
                 submitter(worker, .resolved(waiting.object, .failed))
             } else {
                 answer(worker, waiting, nil, isError: true)
             }
+        }
+    }
+
+    /// Whether a task that the scheduler has, and that its owner has not forgotten, takes this value.
+    private func isTaken(_ object: ObjectID, _ worker: Int) -> Bool {
+        workers[worker].scheduled.keys.contains { task in
+            specifications[task].map { specification in
+                !specification.isForgotten && specification.arguments.contains { $0.isValue && $0.object == object }
+            } ?? false
         }
     }
 

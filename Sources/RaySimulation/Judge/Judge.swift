@@ -117,7 +117,8 @@ struct Judge {
     }
 
     /// A get ended with an error.
-    mutating func failed(_ object: ObjectID, _ error: ObjectError, isShort: Bool, late: UInt64) {
+    /// - Parameter isWanted: a program waits for the object, or a task that is not forgotten takes it.
+    mutating func failed(_ object: ObjectID, _ error: ObjectError, isWanted: Bool, isShort: Bool, late: UInt64) {
         let hasDeaths = !gone.isEmpty || !goneNodes.isEmpty
         switch error.reason {
         case .ownerDied:
@@ -128,9 +129,7 @@ struct Judge {
             if !hasDeaths, !hasLostCopies { inexact(object, error, "nothing died") }
         case .outOfScope:
             // The last task that takes an object may end while its scheduler still asks where its arguments are.
-            if isReachable(error.object), objects[error.object]?.isTainted != true {
-                inexact(object, error, "it can be reached")
-            }
+            if isWanted, objects[error.object]?.isTainted != true { inexact(object, error, "it can be reached") }
         case .freed, .borrowed: inexact(object, error, "nobody asked for that")
         case .cancelled:
             if !hasCancelled { inexact(object, error, "nobody cancelled anything") }
@@ -229,9 +228,6 @@ struct Judge {
         objects[object]?.isTainted = true
         for inner in objects[object]?.contents ?? [] { taint(inner) }
     }
-
-    /// Whether the judge, by its own model, knows of a reference to an object.
-    func isReachable(_ object: ObjectID) -> Bool { (objects[object]?.references ?? 0) > 0 }
 
     /// Objects that can be reached.
     var reachableCount: Int { objects.values.count { $0.references > 0 } }
