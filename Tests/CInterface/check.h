@@ -17,6 +17,9 @@ extern unsigned char seen[256];
 extern int failures;
 /* Whether the machine is so slow (valgrind) that what takes millions of calls is left out. */
 extern int is_slow;
+/* Whether the system lets a process leave its network; a child of which that was wanted says so. */
+extern int has_namespaces;
+#define WITHOUT_NAMESPACES 200
 
 void check_status(rf_status expected, rf_status got, const char *call, const char *file, int line);
 void check_true(int is_true, const char *text, const char *file, int line);

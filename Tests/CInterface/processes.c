@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
@@ -52,6 +53,14 @@ static int open_without_uring(void) {
     return (int)rf_fabric_open(&options, &fabric);
 }
 
+/* Connects where there is no network at all. */
+static int connect_without_network(void) {
+    rf_fabric *fabric;
+    if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return WITHOUT_NAMESPACES;
+    fabric = open_node(NULL, "0123456789abcdef");
+    return fabric ? (int)rf_fabric_connect(fabric, "10.1.2.3:7", 5 * SECOND, NULL) : 1;
+}
+
 static int unix_socket(const char *path, struct sockaddr_un *place) {
     memset(place, 0, sizeof *place);
     place->sun_family = AF_UNIX;
@@ -87,6 +96,7 @@ int child_main(const char *role, const char *argument) {
     if (strcmp(role, "host") == 0) return host_until_killed(argument);
     if (strcmp(role, "nobody") == 0) return attach_as_nobody(argument);
     if (strcmp(role, "no-uring") == 0) return open_without_uring();
+    if (strcmp(role, "no-network") == 0) return connect_without_network();
     if (strcmp(role, "babble") == 0) return babble(argument);
     if (strcmp(role, "pretend") == 0) return pretend_to_host(argument);
     return 1;
@@ -137,6 +147,12 @@ static void strange_hosts(void) {
     EXPECT(RF_IO_URING_FORBIDDEN, end_of(start_child("no-uring", "")));
 }
 
+static void without_network(void) {
+    int status = end_of(start_child("no-network", ""));
+    has_namespaces = status != WITHOUT_NAMESPACES;
+    if (has_namespaces) EXPECT(RF_UNREACHABLE, status);
+}
+
 /* A forked child gets a status from everything, and does the parent no harm. */
 static void forked_child(void) {
     rf_fabric *fabric = open_fabric(4 << 20, NULL), *other;
@@ -174,5 +190,6 @@ static void forked_child(void) {
 void test_processes(void) {
     lost_host();
     strange_hosts();
+    without_network();
     forked_child();
 }
