@@ -30,8 +30,8 @@ struct Job {
     var cpu: Int?
     var objects = ObjectWork()
 
-    /// Longest time that a run may take in all.
-    /// An operation before those that count, one that counts, and one that was begun in time.
+    /// Longest time that a run may take in all: an operation before those that count, one that counts, and one that
+    /// was begun in time, with some patience.
     var limit: Duration { settings.warmup + settings.duration + operationLimit + transferTime * 2 }
     /// So long may one operation take.
     var operationLimit: Duration { .seconds(20) + transferTime }

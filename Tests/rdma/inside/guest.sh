@@ -11,7 +11,8 @@ report() { echo "    $*" >&3; }
 # swift_tests FILTER: runs those tests of the package, of which there must be one at least.
 swift_tests() {
     # What it has done is shown as well where its time is up.
-    rayfabricPackageTests.xctest --testing-library swift-testing --filter "$1" 2>&1 | tee "$logs/tests"
+    rayfabricPackageTests.xctest --testing-library swift-testing --filter "$1" 2>&1 | tee "$logs/tests" ||
+        return 1
     grep 'Test run with [1-9]' "$logs/tests" || { echo "no test matches $1"; return 1; }
     report "$(tail -n 1 "$logs/tests")"
 }
