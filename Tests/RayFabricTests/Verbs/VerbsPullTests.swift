@@ -37,8 +37,8 @@
             try near.connect(to: #require(far.address).description, within: .seconds(60))
             var ports: [RDMATraffic] = []
             var number: UInt64 = 0
-            // The second port joins while the first objects come. How much each carries is a matter of its speed.
-            while number < 16, ports.count < 2 || ports.contains(where: { $0.bytes < 1 << 20 }) {
+            // They are equally fast, but for what else this machine does: more objects come until both have carried some.
+            while number < 4 || (number < 16 && ports.contains(where: { $0.bytes < 8 << 20 })) {
                 let content = numberedBlocks(16 << 20, number)
                 let isRight = try near.get(far.put(content), within: .seconds(60)).withBytes {
                     isNumbered($0, as: content)
@@ -49,7 +49,7 @@
             }
             #expect(ports.count == 2)
             #expect(ports.reduce(0) { $0 + $1.bytes } == number * 16 << 20)
-            #expect(ports.allSatisfy { $0.bytes >= 1 << 20 }, "\(ports)")
+            #expect(ports.allSatisfy { $0.bytes >= 8 << 20 }, "\(ports)")
         }
 
         /// In both directions; fabricbench pulls half a gigabyte, which takes minutes here without optimisation.
