@@ -43,8 +43,7 @@ test: ## Build and run all tests, those on two hosts too, and count those that w
 test-rdma: ## Build and run the tests that need RDMA, in a guest whose kernel has Soft-RoCE.
 	@scripts/prerequisites test-rdma
 	swift build --build-tests
-	swift build -c release --product fabricbench
-	swift build -c release --product TwoNodes
+	swift build -c release
 	@Tests/rdma/run
 
 test-c: ## Install the C interface into a folder of its own, and build and run its tests and examples there.
