@@ -37,6 +37,23 @@ import Testing
         #expect(abs(speed.bytesPerSecond - 1e8) < 1)
     }
 
+    /// An operation that took 100 ms once is not all that is ever known of a path.
+    @Test func aSlowPathIsTriedAgainAfterARest() {
+        var slow = PathSpeed(expected: 1e9)
+        var fast = PathSpeed(expected: 1e9)
+        let none = fast
+        fast.started(8_000_000, now: at(0))
+        #expect(slow.isDue(for: 1_000_000, insteadOf: fast, now: at(0)))
+        slow.started(1_000_000, now: at(0))
+        #expect(!slow.isDue(for: 1_000_000, insteadOf: fast, now: at(50)))
+        slow.finished(1_000_000, now: at(100))
+        #expect(!slow.isDue(for: 1_000_000, insteadOf: fast, now: at(899)))
+        #expect(slow.isDue(for: 1_000_000, insteadOf: fast, now: at(900)))
+        // Nothing waits, or not enough: it would only delay the operation.
+        #expect(!slow.isDue(for: 1_000_000, insteadOf: none, now: at(900)))
+        #expect(!slow.isDue(for: 3_000_000, insteadOf: fast, now: at(900)))
+    }
+
     @Test func whatIsWaitedForCounts() {
         var speed = PathSpeed(expected: 1e6)
         speed.started(2_000_000, now: at(0))

@@ -6,16 +6,24 @@ internal import RayCore
 ///
 /// Speed is bytes per second over stretches in which the path always had something to do, smoothed over the
 /// last few. Stretches that are too short to tell are joined to the next.
+///
+/// Who is given little shows little: an operation that is alone on its path waits for its latency, and for
+/// what the machine does for other paths. So a path that was found slow is tried again, at most a ninth of the time.
 struct PathSpeed: Sendable {
     /// Shorter ones say more about the clock than about the path.
     private static let shortestStretch = Duration.milliseconds(1)
     private static let smoothing = 0.25
+    /// How long a path rests, in terms of what its last operation took.
+    private static let rest = 8
+    /// What others have to do, in terms of an operation, before a path that rests is tried with it.
+    private static let queue = 4
 
     /// Bytes of operations that have not ended.
     private(set) var outstanding = 0
     private(set) var bytesPerSecond: Double
     private var stretchBegan = Timestamp.zero
     private var stretchBytes = 0
+    private var restEnds = Timestamp.zero
 
     /// - Parameter expected: bytes per second, before anything is known.
     init(expected: Double) {
@@ -35,6 +43,7 @@ struct PathSpeed: Sendable {
         precondition(outstanding >= 0)
         stretchBytes += count
         let time = now - stretchBegan
+        if outstanding == 0 { restEnds = now + time * Self.rest }
         guard time >= Self.shortestStretch else { return }
         let found = Double(stretchBytes) * 1e9 / Double(time.saturatedNanoseconds)
         bytesPerSecond += (found - bytesPerSecond) * Self.smoothing
@@ -49,4 +58,9 @@ struct PathSpeed: Sendable {
 
     /// Seconds until so many bytes more would be there.
     func time(for count: Int) -> Double { Double(outstanding + count) / bytesPerSecond }
+
+    /// Whether an operation that would be done sooner by the other is to show what this one does now.
+    func isDue(for count: Int, insteadOf other: PathSpeed, now: Timestamp) -> Bool {
+        outstanding == 0 && other.outstanding >= Self.queue * count && now >= restEnds
+    }
 }

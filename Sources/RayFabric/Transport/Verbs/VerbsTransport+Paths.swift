@@ -112,7 +112,8 @@
 
         // MARK: Choosing
 
-        /// Where an operation of so many bytes would be done soonest, of the paths that reach its memory.
+        /// Where an operation of so many bytes would be done soonest, of the paths that reach its memory; or a path that
+        /// is to be tried again.
         /// - Returns: nil when none does.
         func choosePath(
             _ isRead: Bool, _ rail: Rail, _ local: RegionLocation, _ remote: RegionLocation, _ length: Int
@@ -125,8 +126,20 @@
                     best = path
                 }
                 guard let best else { return nil }
-                if let slices = slices(isRead, best, local, remote, length) { return (best, slices) }
-                refused |= 1 << best.number
+                let chosen = pathToTry(rail, length, insteadOf: best, except: refused) ?? best
+                if let slices = slices(isRead, chosen, local, remote, length) { return (chosen, slices) }
+                refused |= 1 << chosen.number
+            }
+        }
+
+        private func pathToTry(
+            _ rail: Rail, _ length: Int, insteadOf best: RailPath, except refused: UInt16
+        ) -> RailPath? {
+            guard rail.paths.count > 1 else { return nil }
+            let now = Timestamp.now
+            return rail.paths.first {
+                $0 !== best && $0.state == .open && refused & 1 << $0.number == 0
+                    && $0.speed.isDue(for: length, insteadOf: best.speed, now: now)
             }
         }
 
