@@ -55,6 +55,7 @@
 
         // What the test wants to know.
         var lockedMemory = 0
+        var registrationsMade = 0
         private var requestsDone = 0
         private var faults: [String] = []
         private var receiversNotReady = 0
@@ -91,6 +92,8 @@
 
         /// What exists now.
         var existing: ScriptedResources { locked { resources } }
+        /// Regions that were ever registered.
+        var registrations: Int { locked { registrationsMade } }
         /// What the user of the fabric did wrong: limits not kept, queues that ran over, calls out of order.
         var complaints: [String] { locked { faults } }
         /// Messages that found no receive.

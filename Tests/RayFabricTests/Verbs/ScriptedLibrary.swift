@@ -187,6 +187,7 @@
                 region = unsafe ScriptedRegion(number, domain, memory, access: access)
                 context.fabric.regions[number] = region
                 context.fabric.lockedMemory += count
+                context.fabric.registrationsMade += 1
                 context.fabric.resources.regions += 1
                 return 0
             }

@@ -53,6 +53,28 @@
             devices.expectClean()
         }
 
+        /// Segments are shown to the devices when they get memory, not when an object is asked for.
+        @Test func noPullWaitsForRegistration() throws {
+            let devices = ScriptedFabric(devices: 2)
+            do {
+                let near = try node(.verbs, on: devices)
+                let far = try node(.verbs, on: devices)
+                try near.connect(to: #require(far.address).description)
+                // 64 segments, and the messages' buffers on the first path.
+                let all = 2 * (2 * 64 + 1)
+                let end = Timestamp.now + .seconds(20)
+                while devices.registrations < all, .now < end { pause(.milliseconds(1)) }
+                #expect(devices.registrations == all)
+                for (asker, owner) in [(near, far), (far, near)] {
+                    let content = content(3 << 20, 0)
+                    for _ in 0..<4 { try expectSame(owner.put(content), content, at: asker) }
+                }
+                #expect(devices.registrations == all)
+                for fabric in [near, far] { fabric.close() }
+            }
+            devices.expectClean()
+        }
+
         /// Queue pairs, devices and links fail while many objects are on their way. Not a lost flush: between
         /// two reads nobody hears of it until the deadline of the next one.
         @Test(arguments: ScriptedFault.allCases.filter { $0 != .lostFlush })

@@ -185,6 +185,7 @@ final class HostLoop {
         case .filled(let segment, let file):
             segmentFiles[segment] = file
             core.segmentFilled(segment, generation: file.generation)
+            pulls?.memoryCame(toSegment: segment)
         case .fillFailed(let segment, let error):
             configuration.log?("segment \(segment) could not be filled: \(error)")
             core.segmentFailed(segment, error.code)

@@ -6,6 +6,8 @@ internal import Synchronization
 
 /// Runs the directives of pulls on behalf of the store's clients; called on the host's thread.
 package protocol PullService: Sendable {
+    /// A segment has new memory, before any object is in it.
+    func memoryCame(toSegment segment: Int)
     func pull(_ id: ObjectID, session: UInt32, token: UInt32, deadline: Timestamp)
     func cancelPull(_ id: ObjectID, session: UInt32, token: UInt32)
 }

@@ -6,6 +6,7 @@ internal import Synchronization
 /// The inbox of a transfer loop. Any thread may use it.
 final class TransferControl: PullService, Sendable {
     enum Request: Sendable {
+        case memoryCame(segment: Int)
         case pull(ObjectID, waiter: UInt64, deadline: Timestamp)
         case cancel(waiter: UInt64)
         case connect(Address, deadline: Timestamp, Promise<NodeID>)
@@ -51,11 +52,13 @@ final class TransferControl: PullService, Sendable {
         case .connect(_, _, let promise): promise.fulfil(.failure(failure))
         case .statistics(let promise): promise.fulfil(.failure(failure))
         // Waits end with the store.
-        case .pull, .cancel, .stop: break
+        case .memoryCame, .pull, .cancel, .stop: break
         }
     }
 
     // MARK: PullService
+
+    func memoryCame(toSegment segment: Int) { post(.memoryCame(segment: segment)) }
 
     func pull(_ id: ObjectID, session: UInt32, token: UInt32, deadline: Timestamp) {
         post(.pull(id, waiter: Self.waiter(session, token), deadline: deadline))

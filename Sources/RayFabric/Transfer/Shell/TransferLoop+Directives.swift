@@ -66,19 +66,23 @@ extension TransferLoop where Wire: ~Copyable {
         }
     }
 
-    /// Tells the transport of the memory behind an object, once a segment, if it has to know.
+    /// Tells the transport of the memory behind an object, as far as it was not told when the memory came.
     private func tell(offset: UInt64, bytes: Int) throws(FabricError) {
         guard kind == .verbs, bytes > 0 else { return }
-        for segment in store.segments.segments(offset: offset, bytes: UInt64(bytes)) {
-            let generation = store.directory.segmentGeneration(segment)
-            guard toldSegments[segment] != generation else { continue }
-            let start = UInt64(segment * store.geometry.segmentBytes)
-            let count = UInt64(store.geometry.segmentBytes)
-            // Kernels before 6.3 do not let a device read memory that is shared and mapped read-only.
-            try store.ensureMapped(offset: start, bytes: count, writable: true, by: .now + .seconds(5))
-            toldSegments[segment] = generation
-            transport.memoryCame(to: region, range: start..<(start + count))
-        }
+        for segment in store.segments.segments(offset: offset, bytes: UInt64(bytes)) { try tell(segment: segment) }
+    }
+
+    /// Tells the transport of a segment's memory, once, if it has to know.
+    func tell(segment: Int) throws(FabricError) {
+        let generation = store.directory.segmentGeneration(segment)
+        // No generation: the memory has gone again.
+        guard kind == .verbs, generation != 0, toldSegments[segment] != generation else { return }
+        let start = UInt64(segment * store.geometry.segmentBytes)
+        let count = UInt64(store.geometry.segmentBytes)
+        // Kernels before 6.3 do not let a device read memory that is shared and mapped read-only.
+        try store.ensureMapped(offset: start, bytes: count, writable: true, by: .now + .seconds(5))
+        toldSegments[segment] = generation
+        transport.memoryCame(to: region, range: start..<(start + count))
     }
 
     private func start(_ read: ChunkRead, _ now: Timestamp) {

@@ -81,6 +81,9 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
     private func handle(_ request: TransferControl.Request) {
         let now = Timestamp.now
         switch request {
+        case .memoryCame(let segment):
+            // What fails here is tried again when an object is asked for, where the failure can be told.
+            try? tell(segment: segment)
         case .pull(let id, let waiter, let deadline):
             waiting[waiter] = id
             pulls.pull(
