@@ -111,10 +111,6 @@ static const struct {
     {RF_OBJECT_EXISTS, "identifiers are the library's choice"},
     {RF_SYSTEM, "a system call that failed for no reason of its own status"},
     {RF_LOCKED_MEMORY_LIMIT, "needs an RDMA device"},
-    {RF_CONNECTION_LOST, "needs a node that dies within a transfer: Tests/ProcessTests"},
-    {RF_VERSION_MISMATCH, "needs a library of another protocol version"},
-    {RF_STALE_INCARNATION, "needs a node that restarts under its old number"},
-    {RF_CONNECTION_LIMIT, "needs thousands of nodes"},
     {RF_MESSAGE_TOO_LARGE, "of transports"},
     {RF_REMOTE_ACCESS_DENIED, "of transports"},
 };

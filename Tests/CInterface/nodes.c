@@ -70,39 +70,71 @@ static void strangers(void) {
     EXPECT(RF_OK, rf_fabric_close(here));
 }
 
-static void *answer_as_web_server(void *argument) {
-    static const char text[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+/* What a server says to whoever connects, after it has read something, and before it closes the connection. */
+struct server {
+    int listener;
+    const void *answer;
+    size_t size;
+};
+
+static void *serve_once(void *argument) {
+    const struct server *server = (const struct server *)argument;
     char request[512];
-    int connection = accept(*(int *)argument, NULL, NULL);
+    int connection = accept(server->listener, NULL, NULL);
     if (connection < 0) return NULL;
-    if (write(connection, text, sizeof text - 1) > 0)
+    if (read(connection, request, sizeof request) > 0 && server->size > 0 &&
+        write(connection, server->answer, server->size) > 0)
         while (read(connection, request, sizeof request) > 0) continue;
     close(connection);
     return NULL;
 }
 
-static void web_server(void) {
+/* Connects to a server that answers so. */
+static void expect_at_server(rf_status expected, const void *answer, size_t size) {
     rf_fabric *fabric = open_node(NULL, key);
     struct sockaddr_in place;
-    socklen_t size = sizeof place;
+    socklen_t place_size = sizeof place;
     pthread_t thread;
     char address[64];
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct server server;
+    server.listener = socket(AF_INET, SOCK_STREAM, 0);
+    server.answer = answer;
+    server.size = size;
     memset(&place, 0, sizeof place);
     place.sin_family = AF_INET;
     place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(bind(listener, (struct sockaddr *)&place, sizeof place) == 0 && listen(listener, 1) == 0);
-    CHECK(getsockname(listener, (struct sockaddr *)&place, &size) == 0);
+    CHECK(bind(server.listener, (struct sockaddr *)&place, sizeof place) == 0 && listen(server.listener, 1) == 0);
+    CHECK(getsockname(server.listener, (struct sockaddr *)&place, &place_size) == 0);
     snprintf(address, sizeof address, "127.0.0.1:%d", ntohs(place.sin_port));
-    CHECK(pthread_create(&thread, NULL, answer_as_web_server, &listener) == 0);
-    EXPECT(RF_NOT_OUR_PROTOCOL, rf_fabric_connect(fabric, address, 10 * SECOND, NULL));
+    CHECK(pthread_create(&thread, NULL, serve_once, &server) == 0);
+    EXPECT(expected, rf_fabric_connect(fabric, address, 10 * SECOND, NULL));
     EXPECT(RF_OK, rf_fabric_close(fabric));
     CHECK(pthread_join(thread, NULL) == 0);
-    close(listener);
+    close(server.listener);
+}
+
+static void strange_servers(void) {
+    static const char web[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+    /* A handshake's rejection, as docs/protocol.md has it; the code is the body's first byte. */
+    static const unsigned char rejection[20] = {0x89, 'R', 'A', 'Y', 'F', 'A', 'B', '\n', 5, 0, 8, 0, 0, 0, 1, 0, 1, 0, 0, 0};
+    static const rf_status believed[] = {RF_VERSION_MISMATCH, RF_CONNECTION_LIMIT, RF_STALE_INCARNATION,
+                                         RF_AUTHENTICATION_FAILED};
+    unsigned char answer[sizeof rejection];
+    size_t index;
+    expect_at_server(RF_NOT_OUR_PROTOCOL, web, sizeof web - 1);
+    expect_at_server(RF_CONNECTION_LOST, NULL, 0);
+    for (index = 0; index < sizeof believed / sizeof believed[0]; index++) {
+        memcpy(answer, rejection, sizeof answer);
+        answer[12] = (unsigned char)believed[index];
+        expect_at_server(believed[index], answer, sizeof answer);
+    }
+    memcpy(answer, rejection, sizeof answer);
+    answer[12] = (unsigned char)RF_STORE_FULL;
+    expect_at_server(RF_PROTOCOL_VIOLATION, answer, sizeof answer);
 }
 
 void test_nodes(void) {
     pulling();
     strangers();
-    web_server();
+    strange_servers();
 }
