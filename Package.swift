@@ -101,7 +101,8 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(
-            name: "RayFabricCTests", dependencies: ["RayFabricC", "CRayFabric", "RayCore"], swiftSettings: settings),
+            name: "RayFabricCTests", dependencies: ["RayFabricC", "RayFabric", "CRayFabric", "RayCore"],
+            swiftSettings: settings),
         .testTarget(
             name: "FabricBenchTests", dependencies: ["fabricbench", "RayFabric", "RayCore"], swiftSettings: settings),
         // Real processes that the tests kill, stop and starve.

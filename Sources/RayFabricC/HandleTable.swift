@@ -1,5 +1,5 @@
 // What handles stand for: slots with generations, so that a handle that has ended is recognised for ever after.
-// No lock and no allocation to insert, use or end one, but for every 256th that is open at a time.
+// No lock and no allocation to insert, use or end one, but for a thread's first and every 256th that is open at a time.
 
 internal import CRayFabric
 internal import Synchronization
@@ -8,19 +8,22 @@ internal import Synchronization
 ///
 /// A handle is a generation, the index of a slot and the kind. A slot's state is its generation, odd while the
 /// handle is open; a bit for "ends as soon as nobody uses it"; and the number of those who use it now. All three
-/// change together, in one atomic word.
+/// change together, in one atomic word. Who comes with an old handle only reads it.
+///
+/// A thread keeps the slot that it freed last for the handle that it opens next, as its spare.
 @safe
-final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
+final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
     // SAFETY: `chunks` has a pointer for each chunk, set once under `growth` and never freed. A slot's value is
     // written by whoever took the slot from a free list, before the state says that it is open, and is destroyed
-    // by the one whose exchange ended the generation. Others read it only between `enter` and `exit`.
+    // by the one who ended the generation. Others read it only between `enter` and `exit`.
     private let kind: UInt
     private let chunks: UnsafeMutablePointer<Atomic<UInt>>
     private let freeLists: UnsafeMutablePointer<FreeList>
     private let growth = Mutex<Int>(0)
+    private let spares: SpareSlots
 
     private struct Slot: ~Copyable {
-        let state = Atomic<UInt>(State.ending)
+        let state = Atomic<UInt>(0)
         /// The next free slot's index and one; 0 at the end.
         let next = Atomic<UInt32>(0)
         var value: Value?
@@ -33,8 +36,8 @@ final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
     }
 
     private enum State {
-        static var generation: UInt { 1 << 32 }
-        static var ending: UInt { 1 << 31 }
+        static var generation: UInt { 1 << 24 }
+        static var ending: UInt { 1 << 23 }
         static var users: UInt { ending - 1 }
     }
 
@@ -49,6 +52,7 @@ final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
         for index in 0..<Self.chunkCount { unsafe (chunks + index).initialize(to: Atomic(0)) }
         unsafe freeLists = .allocate(capacity: Self.freeListCount)
         for index in 0..<Self.freeListCount { unsafe (freeLists + index).initialize(to: FreeList()) }
+        spares = SpareSlots()
     }
 
     // MARK: Handles
@@ -56,14 +60,13 @@ final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
     /// Gives a value a handle; nil, and the value's end, when there are too many.
     @inline(__always)
     func insert(_ value: consuming Value) -> OpaquePointer? {
-        let list = Int(rayfabric_thread_number()) % Self.freeListCount
-        guard let index = takeFree(list) ?? takeFreeSlowly(list) else { return nil }
+        guard let index = spares.take() ?? takeFree() else { return nil }
         let slot = unsafe slot(index)
         unsafe slot.pointee.value = consume value
-        // The bit for "ending" carries into the generation, which becomes odd; users that come too late stay
-        // counted. Releasing: pairs with the acquiring in `enter`.
-        let state = unsafe slot.pointee.state.wrappingAdd(State.ending, ordering: .releasing).newValue
-        return unsafe OpaquePointer(bitPattern: state & ~(State.generation - 1) | UInt(index) << 4 | kind)
+        // Nobody else changes the state of a free slot. Releasing: pairs with the acquiring in `enter`.
+        let state = unsafe slot.pointee.state.load(ordering: .relaxed) + State.generation
+        unsafe slot.pointee.state.store(state, ordering: .releasing)
+        return unsafe OpaquePointer(bitPattern: state | UInt(index) << 4 | kind)
     }
 
     /// Calls `body` with the value of a handle; nil when the handle is not open.
@@ -87,7 +90,7 @@ final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
         var state = unsafe slot.pointee.state.load(ordering: .relaxed)
         while state / State.generation == generation, state & State.ending == 0 {
             let isUsed = state & State.users != 0
-            let ended = isUsed ? state | State.ending : (state | State.ending) &+ State.generation
+            let ended = isUsed ? state | State.ending : state &+ State.generation
             // Acquiring: what others did with the value comes before its end.
             let result = unsafe slot.pointee.state.weakCompareExchange(
                 expected: state, desired: ended, ordering: .acquiringAndReleasing)
@@ -105,13 +108,9 @@ final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
     func take(_ handle: OpaquePointer?) -> Value? {
         guard let (slot, generation) = unsafe find(handle) else { return nil }
         let open = generation * State.generation
-        while true {
-            let result = unsafe slot.pointee.state.compareExchange(
-                expected: open, desired: (open | State.ending) &+ State.generation, ordering: .acquiringAndReleasing)
-            if result.exchanged { return unsafe reclaim(slot, Self.index(handle)) }
-            // Somebody just tries an old handle of this slot: try again.
-            guard result.original & ~State.users == open else { return nil }
-        }
+        let result = unsafe slot.pointee.state.compareExchange(
+            expected: open, desired: open &+ State.generation, ordering: .acquiringAndReleasing)
+        return result.exchanged ? unsafe reclaim(slot, Self.index(handle)) : nil
     }
 
     private static func index(_ handle: OpaquePointer?) -> Int {
@@ -123,7 +122,8 @@ final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
     private func find(_ handle: OpaquePointer?) -> (UnsafeMutablePointer<Slot>, UInt)? {
         let bits = UInt(bitPattern: handle)
         let index = unsafe Self.index(handle)
-        guard bits & 15 == kind, index < Int(RF_MAXIMUM_HANDLES) else { return nil }
+        // Free slots have even generations, handles odd ones.
+        guard bits & 15 == kind, index < Int(RF_MAXIMUM_HANDLES), bits & State.generation != 0 else { return nil }
         // Acquiring: pairs with the releasing in `grow`.
         let chunk = unsafe chunks[index / Self.chunkSlots].load(ordering: .acquiring)
         guard let slots = unsafe UnsafeMutablePointer<Slot>(bitPattern: chunk) else { return nil }
@@ -133,34 +133,38 @@ final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
     @inline(__always)
     private func enter(_ handle: OpaquePointer?) -> UnsafeMutablePointer<Slot>? {
         guard let (slot, generation) = unsafe find(handle) else { return nil }
-        // Acquiring: pairs with the releasing in `insert`.
-        let state = unsafe slot.pointee.state.wrappingAdd(1, ordering: .acquiring).oldValue
-        if state / State.generation == generation, state & State.ending == 0 { return unsafe slot }
-        unsafe exit(slot, Self.index(handle))
+        var state = unsafe slot.pointee.state.load(ordering: .relaxed)
+        while state / State.generation == generation, state & State.ending == 0 {
+            // Acquiring: pairs with the releasing in `insert`.
+            let result = unsafe slot.pointee.state.weakCompareExchange(
+                expected: state, desired: state + 1, ordering: .acquiring)
+            if result.exchanged { return unsafe slot }
+            state = result.original
+        }
         return nil
     }
 
     @inline(__always)
     private func exit(_ slot: UnsafeMutablePointer<Slot>, _ index: Int) {
-        // Releasing: what was done with the value comes before its end.
-        let state = unsafe slot.pointee.state.wrappingSubtract(1, ordering: .releasing).newValue
+        // Releasing: what was done with the value comes before its end. Acquiring: the last one ends it.
+        let state = unsafe slot.pointee.state.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
         if state & (State.ending | State.users) == State.ending { unsafe end(slot, index, state) }
     }
 
-    /// Ends the value of a slot that nobody uses any more. A slot without one has an even generation.
+    /// Ends the value of a slot for the last one who used it: nobody enters any more.
     @inline(never)
     private func end(_ slot: UnsafeMutablePointer<Slot>, _ index: Int, _ state: UInt) {
-        guard state / State.generation % 2 == 1 else { return }
-        let result = unsafe slot.pointee.state.compareExchange(
-            expected: state, desired: state &+ State.generation, ordering: .acquiringAndReleasing)
-        if result.exchanged { _ = unsafe reclaim(slot, index) }
+        unsafe slot.pointee.state.store((state & ~State.ending) &+ State.generation, ordering: .relaxed)
+        _ = unsafe reclaim(slot, index)
     }
 
     /// Takes the value out of a slot whose generation has ended, and frees the slot.
     @inline(__always)
     private func reclaim(_ slot: UnsafeMutablePointer<Slot>, _ index: Int) -> Value? {
         let value = unsafe slot.pointee.value.take()
-        unsafe free(index, slot: unsafe slot)
+        // A slot that has had all generations is done with: an old handle would fit again.
+        let isWornOut = unsafe slot.pointee.state.load(ordering: .relaxed) == 0
+        if !isWornOut, !spares.keep(index, for: self) { giveBack(index) }
         return value
     }
 
@@ -174,7 +178,18 @@ final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
         return unsafe slots + index % Self.chunkSlots
     }
 
-    @inline(__always)
+    /// A slot of the thread's list, of another one, or a new one; nil when all there may be are open.
+    @inline(never)
+    private func takeFree() -> Int? {
+        let list = Int(rayfabric_thread_number())
+        for step in 0..<Self.freeListCount {
+            if let index = takeFree((list + step) % Self.freeListCount) { return index }
+        }
+        guard let first = grow() else { return nil }
+        for index in (first + 1)..<(first + Self.chunkSlots) { giveBack(index) }
+        return first
+    }
+
     private func takeFree(_ list: Int) -> Int? {
         var top = unsafe freeLists[list].top.load(ordering: .acquiring)
         while let index = Int(exactly: top & 0xffff_ffff), index > 0 {
@@ -188,8 +203,8 @@ final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
         return nil
     }
 
-    @inline(__always)
-    private func free(_ index: Int, slot: UnsafeMutablePointer<Slot>) {
+    override func giveBack(_ index: Int) {
+        let slot = unsafe slot(index)
         let list = Int(rayfabric_thread_number()) % Self.freeListCount
         var top = unsafe freeLists[list].top.load(ordering: .relaxed)
         while true {
@@ -199,17 +214,6 @@ final class HandleTable<Value: ~Copyable>: @unchecked Sendable {
             if result.exchanged { return }
             top = result.original
         }
-    }
-
-    /// A slot of another list, or a new one; nil when all there may be are open.
-    @inline(never)
-    private func takeFreeSlowly(_ list: Int) -> Int? {
-        for step in 1..<Self.freeListCount {
-            if let index = takeFree((list + step) % Self.freeListCount) { return index }
-        }
-        guard let first = grow() else { return nil }
-        for index in (first + 1)..<(first + Self.chunkSlots) { unsafe free(index, slot: unsafe slot(index)) }
-        return first
     }
 
     /// Makes another chunk of slots.

@@ -1,5 +1,6 @@
 // Handles that have ended are refused, and values end exactly once, whatever threads do.
 
+import RayFabric
 import Synchronization
 import Testing
 
@@ -75,12 +76,33 @@ extension HandleTable<Counted> {
 
     @Test func whatIsNoHandleIsRefused() {
         _ = table.open(1, ends)
-        for wrong: UInt in [0, 5, 15, .max, .max - 10, 1 << 32 | 6, 1 << 32 | 255 << 4 | 5, 1 << 32 | 0xfffff << 4 | 5]
-        {
+        let generation: UInt = 1 << 24
+        #expect(table.end(table.open(2, ends)))
+        let wrongs: [UInt] = [
+            0, 5, 15, .max, .max - 10, generation | 6, generation | 255 << 4 | 5, generation | 0xfffff << 4 | 5,
+            // A free slot in its generation.
+            5 | 1 << 4, 2 * generation | 5 | 1 << 4,
+        ]
+        for wrong in wrongs {
             #expect(table.number(wrong) == nil)
             #expect(!table.end(wrong))
         }
-        #expect(ends.value == 0)
+        #expect(ends.value == 1)
+    }
+
+    /// The slot that a thread keeps for its next handle is free again when the thread ends.
+    @Test func threadsThatEndKeepNoSlots() throws {
+        let largest = Shared()
+        for number in 0..<600 {
+            let thread = try SystemThread(name: "opens one") { [table, ends, largest] in
+                let own = table.open(number, ends)
+                precondition(table.end(own))
+                largest.last.max(own >> 4 & 0xfffff, ordering: .relaxed)
+            }
+            thread.join()
+        }
+        #expect(ends.value == 600)
+        #expect(largest.last.load(ordering: .relaxed) < 256)
     }
 
     @Test func aValueInUseEndsWithItsUse() {
