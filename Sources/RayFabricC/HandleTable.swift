@@ -41,8 +41,10 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
         static var users: UInt { ending - 1 }
     }
 
-    private static var chunkSlots: Int { 256 }
-    private static var chunkCount: Int { Int(RF_MAXIMUM_HANDLES) / chunkSlots }
+    /// Slots of a chunk, as a power of two: cheaper for signed numbers than a division.
+    private static var chunkShift: Int { 8 }
+    private static var chunkSlots: Int { 1 << chunkShift }
+    private static var chunkCount: Int { Int(RF_MAXIMUM_HANDLES) >> chunkShift }
     private static var freeListCount: Int { 8 }
 
     /// - Parameter kind: 1 to 15, different for each table.
@@ -62,7 +64,9 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
     func insert(_ value: consuming Value) -> OpaquePointer? {
         guard let index = spares.take() ?? takeFree() else { return nil }
         let slot = unsafe slot(index)
-        unsafe slot.pointee.value = consume value
+        // SAFETY: slots stay where they are, and a free one has no value that would have to end.
+        let place = unsafe withUnsafeMutablePointer(to: &slot.pointee.value) { unsafe $0 }
+        unsafe place.initialize(to: consume value)
         // Nobody else changes the state of a free slot. Releasing: pairs with the acquiring in `enter`.
         let state = unsafe slot.pointee.state.load(ordering: .relaxed) + State.generation
         unsafe slot.pointee.state.store(state, ordering: .releasing)
@@ -125,9 +129,9 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
         // Free slots have even generations, handles odd ones.
         guard bits & 15 == kind, index < Int(RF_MAXIMUM_HANDLES), bits & State.generation != 0 else { return nil }
         // Acquiring: pairs with the releasing in `grow`.
-        let chunk = unsafe chunks[index / Self.chunkSlots].load(ordering: .acquiring)
+        let chunk = unsafe chunks[index >> Self.chunkShift].load(ordering: .acquiring)
         guard let slots = unsafe UnsafeMutablePointer<Slot>(bitPattern: chunk) else { return nil }
-        return unsafe (slots + index % Self.chunkSlots, bits / State.generation)
+        return unsafe (slots + index & (Self.chunkSlots - 1), bits / State.generation)
     }
 
     @inline(__always)
@@ -171,11 +175,11 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
     // MARK: Free slots
 
     private func slot(_ index: Int) -> UnsafeMutablePointer<Slot> {
-        let chunk = unsafe chunks[index / Self.chunkSlots].load(ordering: .acquiring)
+        let chunk = unsafe chunks[index >> Self.chunkShift].load(ordering: .acquiring)
         guard let slots = unsafe UnsafeMutablePointer<Slot>(bitPattern: chunk) else {
             preconditionFailure("slot \(index) is in no chunk")
         }
-        return unsafe slots + index % Self.chunkSlots
+        return unsafe slots + index & (Self.chunkSlots - 1)
     }
 
     /// A slot of the thread's list, of another one, or a new one; nil when all there may be are open.

@@ -81,9 +81,9 @@ public func rf_get(
         let target = unsafe try present(object, "object")
         if let view = unsafe view { _ = unsafe try rf_view.callersSize(view) }
         let found = try unsafe fabric.withFabric { fabric throws(FabricError) in try fabric.get(id, within: limit) }
-        let place = unsafe found.view
+        let place = unsafe view == nil ? nil : found.view
         unsafe target.pointee = try Handles.open(found)
-        if let view = unsafe view { unsafe try place.write(to: view) }
+        if let view = unsafe view, let place = unsafe place { unsafe try place.write(to: view) }
     }
 }
 

@@ -1,6 +1,6 @@
 // The free slot of a table that each thread keeps for the next handle that it opens.
 
-internal import CLinux
+internal import CRayFabric
 
 /// A table that gets the spares of threads that end.
 class SpareOwner {

@@ -2,6 +2,7 @@
 #ifndef RAYFABRIC_THREAD_STATE_H
 #define RAYFABRIC_THREAD_STATE_H
 
+#include <pthread.h> /* of thread-specific data */
 #include <stddef.h>
 #include <stdint.h>
 

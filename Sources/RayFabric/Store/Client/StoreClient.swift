@@ -100,7 +100,7 @@ package final class StoreClient: Sendable {
     deinit { watcher.withLock { $0.take() }?.stop() }
 
     /// Ends the use of the store from this process. Waiting calls end with `closed`; views that are
-    /// still held stay readable.
+    /// still held stay readable. A client lives until then, or until the host ends.
     package func close() {
         end(.closed)
         watcher.withLock { $0.take() }?.stop()

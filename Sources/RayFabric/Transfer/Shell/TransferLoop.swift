@@ -73,6 +73,7 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
             transport.wait(until: min(pulls.nextDeadline, serves.nextDeadline))
         }
         control.close()
+        store.close()
         for attempt in connecting.values { attempt.promise?.fulfil(.failure(FabricError(.closed, "the fabric"))) }
     }
 
