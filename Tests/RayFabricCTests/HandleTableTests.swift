@@ -80,8 +80,8 @@ extension HandleTable<Counted> {
         #expect(table.end(table.open(2, ends)))
         let wrongs: [UInt] = [
             0, 5, 15, .max, .max - 10, generation | 6, generation | 255 << 4 | 5, generation | 0xfffff << 4 | 5,
-            // A free slot in its generation.
-            5 | 1 << 4, 2 * generation | 5 | 1 << 4,
+            // Free slots in their generations: the first was never used, the second was ended above.
+            5 | 1 << 4, 2 * generation | 5 | 255 << 4,
         ]
         for wrong in wrongs {
             #expect(table.number(wrong) == nil)

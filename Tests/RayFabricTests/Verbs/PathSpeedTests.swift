@@ -54,6 +54,17 @@ import Testing
         #expect(!slow.isDue(for: 3_000_000, insteadOf: fast, now: at(900)))
     }
 
+    /// Each trial takes less time than says anything; together they do.
+    @Test func aPathThatIsFastAgainIsSeenToBe() {
+        var speed = PathSpeed(expected: 1e7)
+        for round in 0..<200 as Range<Int64> {
+            speed.started(1_000_000, now: at(round * 10))
+            speed.finished(1_000_000, now: at(round * 10) + .microseconds(100))
+        }
+        // 1 MB in 100 us.
+        #expect(speed.bytesPerSecond > 9e9)
+    }
+
     @Test func whatIsWaitedForCounts() {
         var speed = PathSpeed(expected: 1e6)
         speed.started(2_000_000, now: at(0))

@@ -73,7 +73,6 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
             transport.wait(until: min(pulls.nextDeadline, serves.nextDeadline))
         }
         control.close()
-        store.close()
         for attempt in connecting.values { attempt.promise?.fulfil(.failure(FabricError(.closed, "the fabric"))) }
     }
 
@@ -83,7 +82,7 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
         let now = Timestamp.now
         switch request {
         case .memoryCame(let segment):
-            // What fails here is tried again when an object is asked for, where the failure can be told.
+            // What can not be mapped here is tried again when an object is asked for, where the failure can be told.
             try? tell(segment: segment)
         case .pull(let id, let waiter, let deadline):
             waiting[waiter] = id

@@ -72,19 +72,28 @@ final class TransferService: Sendable {
         control = setup.control
         let running = try SystemThread(name: "fabric-transfer") {
             do throws(FabricError) {
-                var transport = try make()
-                let address: Address?
-                if let listen = setup.listen { address = try transport.listen(at: listen) } else { address = nil }
-                let loop = try TransferLoop(
-                    transport, kind: kind, store: setup.store, control: setup.control, failed: setup.failed)
-                started.fulfil(.success(address))
-                loop.run()
+                try Self.run(try make(), kind, setup, started)
+                // Not before the transport is gone: the system may write to what the store would give to others.
+                setup.store.close()
             } catch {
                 started.fulfil(.failure(error))
             }
         }
         thread = Mutex(running)
         address = try started.wait()
+    }
+
+    /// Runs a loop, which ends with its transport, drafts and pins before this returns.
+    private static func run<Wire: Transport & ~Copyable>(
+        _ made: consuming Wire, _ kind: TransportKind, _ setup: Setup, _ started: Promise<Address?>
+    ) throws(FabricError) {
+        var transport = made
+        let address: Address?
+        if let listen = setup.listen { address = try transport.listen(at: listen) } else { address = nil }
+        let loop = try TransferLoop(
+            transport, kind: kind, store: setup.store, control: setup.control, failed: setup.failed)
+        started.fulfil(.success(address))
+        loop.run()
     }
 
     /// Connects to the first address that answers, of those that a name has.

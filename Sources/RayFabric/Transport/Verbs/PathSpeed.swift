@@ -4,8 +4,8 @@ internal import RayCore
 
 /// The load and the speed of one path.
 ///
-/// Speed is bytes per second over stretches in which the path always had something to do, smoothed over the
-/// last few. Stretches that are too short to tell are joined to the next.
+/// Speed is bytes per second over the time in which the path had something to do, measured each time that is enough
+/// to tell, and smoothed over the last few.
 ///
 /// Who is given little shows little: an operation that is alone on its path waits for its latency, and for
 /// what the machine does for other paths. So a path that was found slow is tried again, at most a ninth of the time.
@@ -21,7 +21,9 @@ struct PathSpeed: Sendable {
     /// Bytes of operations that have not ended.
     private(set) var outstanding = 0
     private(set) var bytesPerSecond: Double
-    private var stretchBegan = Timestamp.zero
+    /// Since when the path has worked without an operation having ended.
+    private var lastEnd = Timestamp.zero
+    private var stretch = Duration.zero
     private var stretchBytes = 0
     private var restEnds = Timestamp.zero
 
@@ -33,7 +35,7 @@ struct PathSpeed: Sendable {
 
     /// An operation is given to the path.
     mutating func started(_ count: Int, now: Timestamp) {
-        if outstanding == 0 { (stretchBegan, stretchBytes) = (now, 0) }
+        if outstanding == 0 { lastEnd = now }
         outstanding += count
     }
 
@@ -41,13 +43,15 @@ struct PathSpeed: Sendable {
     mutating func finished(_ count: Int, now: Timestamp) {
         outstanding -= count
         precondition(outstanding >= 0)
-        stretchBytes += count
-        let time = now - stretchBegan
+        let time = now - lastEnd
+        lastEnd = now
         if outstanding == 0 { restEnds = now + time * Self.rest }
-        guard time >= Self.shortestStretch else { return }
-        let found = Double(stretchBytes) * 1e9 / Double(time.saturatedNanoseconds)
+        stretch += time
+        stretchBytes += count
+        guard stretch >= Self.shortestStretch else { return }
+        let found = Double(stretchBytes) * 1e9 / Double(stretch.saturatedNanoseconds)
         bytesPerSecond += (found - bytesPerSecond) * Self.smoothing
-        (stretchBegan, stretchBytes) = (now, 0)
+        (stretch, stretchBytes) = (.zero, 0)
     }
 
     /// An operation is taken back undone.

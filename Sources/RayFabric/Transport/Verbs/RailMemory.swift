@@ -7,11 +7,18 @@ struct RailMemory<Part: RailPart> {
     private var parts: [RegionKey: [Part]] = [:]
     private(set) var count = 0
 
-    /// Takes a part in. What it overlaps is gone: there is other memory now.
+    /// Forgets what overlaps a range: there is other memory now.
+    mutating func remove(_ key: RegionKey, overlapping range: Range<UInt64>) {
+        guard let before = parts[key]?.count else { return }
+        parts[key]?.removeAll { $0.offset < range.upperBound && range.lowerBound < $0.offset + $0.length }
+        count -= before - (parts[key]?.count ?? 0)
+    }
+
+    /// Takes a part in, in the place of what it overlaps.
     mutating func insert(_ part: Part) {
+        remove(part.key, overlapping: part.offset..<(part.offset + part.length))
         var list = parts[part.key, default: []]
         count -= list.count
-        list.removeAll { $0.offset < part.offset + part.length && part.offset < $0.offset + $0.length }
         let index = list.firstIndex { $0.offset > part.offset } ?? list.count
         list.insert(part, at: index)
         count += list.count

@@ -43,6 +43,9 @@
             guard range.upperBound <= UInt64(bytes.count) else { return }
             let part = unsafe UnsafeMutableRawBufferPointer(
                 rebasing: bytes[Int(range.lowerBound)..<Int(range.upperBound)])
+            // Whatever comes of this: the device may not reach memory that was here before. A peer that still names it
+            // is refused by the device.
+            memory[index].remove(key, overlapping: range)
             let region: VerbsRegion
             do throws(FabricError) {
                 region = try unsafe VerbsRegion(part, access, on: devices[index])

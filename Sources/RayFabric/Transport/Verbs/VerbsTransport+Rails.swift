@@ -100,7 +100,7 @@
         }
 
         private mutating func announce(_ key: RegionKey, _ registration: Registration, on index: Int) {
-            announce(key, registration.access, on: index)
+            if registration.parts.isEmpty { announce(key, registration.access, on: index) }
             for range in registration.parts { announce(key, registration.access, range: range, on: index) }
         }
 
