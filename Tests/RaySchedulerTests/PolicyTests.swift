@@ -134,12 +134,32 @@ private func report(
         #expect(bed.elsewhere(rejected).isEmpty)
     }
 
-    @Test func aTwiceRejectedRequestStays() {
+    @Test func aTwiceRejectedRequestIsNotSpilledAgainAtOnce() {
         var bed = bed(used: 10, [report(2)])
         let request = bed.request(oneCPU, rejections: 2)
+        bed.advance(.milliseconds(19))
         #expect(bed.parts(request).isEmpty)
         bed.feed(.viewChanged)
-        #expect(bed.parts(request).isEmpty)
+        #expect(bed.elsewhere(request).map(\.node) == [nodeID(2)])
+    }
+
+    /// All nodes are full, by a view that may be old.
+    @Test func whatFindsNoRoomAsksAround() {
+        var bed = bed(used: 10, (2..<66 as Range<UInt64>).map { report($0, free: 0) })
+        let request = bed.request(oneCPU, slots: 100)
+        func asked() -> UInt32 { bed.elsewhere(request).reduce(0) { $0 + $1.slots } }
+        bed.advance(.milliseconds(19))
+        #expect(asked() == 0)
+        bed.advance(.milliseconds(1))
+        #expect(asked() == 4, "a sixteenth of those that could run it, one slot each")
+        #expect(bed.elsewhere(request).allSatisfy { $0.mode == .grantOrReject })
+        for _ in 0..<4 { bed.request(oneCPU, rejections: 1) }
+        bed.advance(.milliseconds(20))
+        #expect(asked() == 6, "half as many, since all came back")
+        bed.advance(.milliseconds(20))
+        #expect(asked() == 10, "twice as many, since none came back")
+        bed.advance(.milliseconds(20))
+        #expect(asked() == 14)
     }
 
     @Test func theNodeOfTheDataPrefersItself() {

@@ -53,8 +53,10 @@ public struct NodeConfiguration: Sendable {
     public var idleWorker = Duration.seconds(1)
     /// After so long without news from the control store it is asked for changes.
     public var viewSilence = Duration.seconds(3)
-    /// Rejections after which a request waits here instead of being spilled again.
+    /// Rejections after which a request waits here instead of being spilled again at once.
     public var rejectionLimit = 2
+    /// How long requests wait for a view that shows room before nodes that are drawn are asked whether they have some.
+    public var askAround = Duration.milliseconds(20)
     /// Waiting time after which a request that does not fit keeps later ones from taking its room.
     public var patience = Duration.seconds(5)
     /// Slots in all queues. Further requests fail.

@@ -13,6 +13,7 @@ extension NodeMachine {
         case .new:
             let classIndex = classIndex(of: request.schedulingClass)
             let record = requests.add(request, classIndex: classIndex, now: now)
+            if request.rejections > 0 { classes[classIndex].cameBack += Int(request.slots) }
             growSubmitters(to: Int(requests[record].submitter))
             reduce(record, to: request.wanted, &directives)
             guard requests[record].waiting > 0 else { return }
@@ -20,7 +21,7 @@ extension NodeMachine {
                 return fail(record, .tooManyRequests, &directives)
             }
             hasChanged = true
-            if nextLook == .never { nextLook = now + ClusterView.assumptionTime }
+            if nextLook == .never { nextLook = now + configuration.askAround }
             place(record, now, &view, &directives)
         }
     }
@@ -83,12 +84,7 @@ extension NodeMachine {
             }
         }
         guard requests[record].waiting > 0, requests[record].mode == .place else { return }
-        let isBounced = requests[record].rejections >= configuration.rejectionLimit
-        if !classes[classIndex].isFeasible {
-            queueElsewhere(record, now, &view)
-        } else if isBounced {
-            requests[record].mode = .queue
-        }
+        if !classes[classIndex].isFeasible { queueElsewhere(record, now, &view) }
     }
 
     /// How many slots of a class could start now. Mutating only because the compiler would else copy the machine.
@@ -326,7 +322,7 @@ extension NodeMachine {
     /// The view has changed: what waits here may go elsewhere.
     mutating func reconsider(_ now: Timestamp, _ view: inout ClusterView, _ directives: inout [NodeDirective]) {
         guard requests.waitingSlots > 0 else { return nextLook = .never }
-        nextLook = now + ClusterView.assumptionTime
+        if nextLook == .never { nextLook = now + configuration.askAround }
         for queue in activeQueues where queues[queue].key.group == nil {
             for classIndex in classLinks.indices(of: queues[queue].round) {
                 reconsider(class: classIndex, now, &view, &directives)
@@ -364,7 +360,6 @@ extension NodeMachine {
         view.prepare(classes[classIndex].schedulingClass.shape, &classes[classIndex].shape, now)
         let ownSlot = view.slot(of: id)
         while let record = classes[classIndex].ready.first,
-            requests[record].rejections < configuration.rejectionLimit,
             view.bestBucket(classes[classIndex].shape, excluding: ownSlot) < PlacementBucket.available,
             let slot = view.drawBest(classes[classIndex].shape, excluding: ownSlot, using: &random)
         {
@@ -378,6 +373,44 @@ extension NodeMachine {
                 guard requests[record].waiting < before else { return }
                 unlinkIfPlaced(record)
             }
+        }
+    }
+
+    /// Time has passed: what waits is looked at again, and what still finds no room in the view asks around.
+    mutating func lookAgain(_ now: Timestamp, _ view: inout ClusterView, _ directives: inout [NodeDirective]) {
+        nextLook = .never
+        reconsider(now, &view, &directives)
+        guard configuration.policy == .localFirst, own.condition == .alive else { return }
+        for queue in activeQueues where queues[queue].key.group == nil {
+            for classIndex in classLinks.indices(of: queues[queue].round)
+            where classes[classIndex].schedulingClass.constraint == .hybrid {
+                askAround(classIndex, now, &view)
+            }
+        }
+    }
+
+    /// A view is as old as it is, and so shows room that is gone and none where some has come. So some of what waits is
+    /// sent to nodes that are drawn, the better of two, one slot each: they grant or reject. As many as last time, twice
+    /// as many where most were granted, half where most came back.
+    private mutating func askAround(_ classIndex: Int, _ now: Timestamp, _ view: inout ClusterView) {
+        let (asked, cameBack) = (classes[classIndex].asked, classes[classIndex].cameBack)
+        let demand = classes[classIndex].schedulingClass.demand
+        let shape = classes[classIndex].shape
+        guard view.isPrepared(shape) else { return }
+        let most = max(1, view.feasibleCount(shape) / 16)
+        let next = asked == 0 ? classes[classIndex].askLimit : cameBack * 2 > asked ? asked / 2 : asked * 2
+        let limit = min(most, max(1, next))
+        classes[classIndex].askLimit = limit
+        (classes[classIndex].asked, classes[classIndex].cameBack) = (0, 0)
+        let ownSlot = view.slot(of: id)
+        while classes[classIndex].asked < limit, let record = classes[classIndex].ready.first,
+            let first = view.drawAny(shape, excluding: ownSlot, using: &random),
+            let second = view.drawAny(shape, excluding: ownSlot, using: &random)
+        {
+            let slot = view.load(demand, at: second) < view.load(demand, at: first) ? second : first
+            spill(record, limit: 1, to: slot, now, &view)
+            unlinkIfPlaced(record)
+            classes[classIndex].asked += 1
         }
     }
 

@@ -203,7 +203,7 @@ public struct NodeMachine: Sendable {
         if now >= nextLeaseSweep { sweepLeases(now, &directives) }
         if now >= nextIdleWorker { stopIdleWorkers(now, &directives) }
         lendMore(now)
-        if now >= nextLook { reconsider(now, &view, &directives) }
+        if now >= nextLook { lookAgain(now, &view, &directives) }
         finish(now, &view, &directives)
     }
 

@@ -22,6 +22,10 @@ struct NodeClass: Sendable {
     /// In the round of its queue.
     var isInRound = false
     var isListedUnused = true
+    /// How many nodes are asked next time, see `askAround`; how many were the last time, and how many slots came back.
+    var askLimit = 8
+    var asked = 0
+    var cameBack = 0
 
     var isUnused: Bool { ready.isEmpty && settled.isEmpty && pulling.isEmpty && running == 0 }
     var hasQueue: Bool { !ready.isEmpty || !settled.isEmpty }
