@@ -1,5 +1,5 @@
 // What the C interface costs over the Swift calls: the same work through both. Each iteration does a million
-// gets, or a thousand puts, with a fabric that was used before: the first uses of memory cost more than all calls.
+// gets, or a thousand puts or pulls, with a fabric that was used before: the first uses of memory cost more than all calls.
 
 import Benchmark
 import CRayFabric
@@ -11,6 +11,7 @@ let benchmarks: @Sendable () -> Void = {
     Benchmark.defaultConfiguration.metrics = [.wallClock, .throughput]
     getBenchmarks()
     putBenchmarks()
+    pullBenchmarks()
 }
 
 private let capacity = 256 << 20
@@ -103,4 +104,62 @@ private func putBenchmarks() {
         benchmark.stopMeasurement()
         precondition(rf_fabric_close(fabric) == RF_OK)
     }
+}
+
+/// Objects of 1 MiB that are put at one node, pulled by another, and deleted at both.
+private func pullBenchmarks() {
+    let large = [UInt8](repeating: 3, count: 1 << 20)
+    Benchmark("put, pull and delete, 1 MiB: Swift") { benchmark in
+        var configuration = FabricConfiguration(capacity: .bytes(capacity), listen: "127.0.0.1:0")
+        let there = try Fabric(configuration)
+        configuration.network?.listen = nil
+        let here = try Fabric(configuration)
+        guard let address = there.address else { preconditionFailure("it listens") }
+        try here.connect(to: address.description)
+        func pull() throws {
+            let id = try there.put(large)
+            blackHole(try here.get(id, within: .seconds(5)).size)
+            try here.delete(id)
+            try there.delete(id)
+        }
+        for _ in 0..<100 { try pull() }
+        benchmark.startMeasurement()
+        for _ in benchmark.scaledIterations { try pull() }
+        benchmark.stopMeasurement()
+        for fabric in [here, there] { fabric.close() }
+    }
+    Benchmark("put, pull and delete, 1 MiB: C") { benchmark in
+        let (there, here) = (openNode(listen: "127.0.0.1:0"), openNode(listen: nil))
+        var address = [CChar](repeating: 0, count: 64)
+        precondition(rf_fabric_address(there, &address, address.count, nil) == RF_OK)
+        precondition(rf_fabric_connect(here, address, 5_000_000_000, nil) == RF_OK)
+        func pull() {
+            var id = rf_object_id()
+            var object: OpaquePointer?
+            precondition(rf_put(there, large, large.count, nil, 0, &id) == RF_OK)
+            precondition(rf_get(here, &id, 5_000_000_000, &object, nil) == RF_OK)
+            precondition(rf_object_release(object) == RF_OK)
+            for fabric in [here, there] { precondition(rf_delete(fabric, &id, 1) == RF_OK) }
+        }
+        for _ in 0..<100 { pull() }
+        benchmark.startMeasurement()
+        for _ in benchmark.scaledIterations { pull() }
+        benchmark.stopMeasurement()
+        for fabric in [here, there] { precondition(rf_fabric_close(fabric) == RF_OK) }
+    }
+}
+
+/// A node of the C interface.
+private func openNode(listen: String?) -> OpaquePointer? {
+    func open(_ listen: UnsafePointer<CChar>?) -> OpaquePointer? {
+        var options = rf_fabric_options()
+        rf_fabric_options_init(&options)
+        options.capacity = UInt64(capacity)
+        options.listen = listen
+        options.flags = UInt32(RF_OPEN_NETWORK)
+        var fabric: OpaquePointer?
+        precondition(rf_fabric_open(&options, &fabric) == RF_OK)
+        return fabric
+    }
+    return listen.map { $0.withCString { open($0) } } ?? open(nil)
 }
