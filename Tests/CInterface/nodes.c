@@ -116,7 +116,8 @@ static void expect_at_server(rf_status expected, const void *answer, size_t size
 static void strange_servers(void) {
     static const char web[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
     /* A handshake's rejection, as docs/protocol.md has it; the code is the body's first byte. */
-    static const unsigned char rejection[20] = {0x89, 'R', 'A', 'Y', 'F', 'A', 'B', '\n', 5, 0, 8, 0, 0, 0, 1, 0, 1, 0, 0, 0};
+    static const unsigned char rejection[20] = {0x89, 'R', 'A', 'Y', 'F', 'A', 'B', '\n', 5, 0,
+                                                8,    0,   0,   0,   1,   0,   1,   0,    0, 0};
     static const rf_status believed[] = {RF_VERSION_MISMATCH, RF_CONNECTION_LIMIT, RF_STALE_INCARNATION,
                                          RF_AUTHENTICATION_FAILED};
     unsigned char answer[sizeof rejection];

@@ -116,7 +116,8 @@ enum {
     RF_BUFFER_TOO_SMALL = 105  /* the text does not fit; the length that it needs was written */
 };
 
-/* Handles of one kind that may be open at a time, in a process; one less for each other thread that has released some. */
+/* Handles of one kind that may be open at a time, in a process; one less for each other thread that has released
+ * some. */
 #define RF_MAXIMUM_HANDLES 1048576
 
 /* The name of a status, such as "RF_STORE_FULL"; "RF_UNKNOWN" for a number that this library does not know.
