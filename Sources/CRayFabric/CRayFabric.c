@@ -1,8 +1,12 @@
-/* State of threads, and news of a fork. */
+/* State of threads, fences, and news of a fork. */
+#define _GNU_SOURCE
 #include "rayfabric.h"
 #include "thread_state.h"
 
+#include <linux/membarrier.h>
 #include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 int32_t rayfabric_fork_flag = 0;
 
@@ -15,6 +19,16 @@ char *rayfabric_error_text(void) { return error_text; }
 uint32_t rayfabric_thread_number(void) {
     if (thread_number == 0) thread_number = __atomic_add_fetch(&last_thread_number, 1, __ATOMIC_RELAXED);
     return thread_number;
+}
+
+__thread void *rayfabric_thread_record;
+
+int32_t rayfabric_register_membarrier(void) {
+    return (int32_t)syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+}
+
+int32_t rayfabric_membarrier(void) {
+    return (int32_t)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 }
 
 static void in_child(void) { __atomic_store_n(&rayfabric_fork_flag, 1, __ATOMIC_RELAXED); }

@@ -50,7 +50,12 @@ extension SizedStructure {
     /// Writes as much of this as the caller's structure has room for.
     @inline(__always)
     func write(to pointer: UnsafeMutablePointer<Self>) throws(FabricError) {
-        let size = try unsafe Self.callersSize(pointer)
+        unsafe write(to: pointer, callersSize: try Self.callersSize(pointer))
+    }
+
+    /// Likewise, where the size was read and checked before.
+    @inline(__always)
+    func write(to pointer: UnsafeMutablePointer<Self>, callersSize size: Int) {
         var value = self
         value.struct_size = size
         if size == MemoryLayout<Self>.size {

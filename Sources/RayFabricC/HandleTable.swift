@@ -6,6 +6,9 @@ internal import Synchronization
 
 /// The things of one kind that have a handle. Any thread may call anything.
 ///
+/// Values are protected while they are used: by a count of users, or, where handles live long and are used often, by
+/// announcements, which only `closeAnnounced` looks at.
+///
 /// A handle is a generation, the index of a slot and the kind. A slot's state is its generation, odd while the
 /// handle is open; a bit for "ends as soon as nobody uses it"; and the number of those who use it now. All three
 /// change together, in one atomic word. Who comes with an old handle only reads it.
@@ -13,20 +16,20 @@ internal import Synchronization
 /// A thread keeps the slot that it freed last for the handle that it opens next, as its spare.
 @safe
 final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
-    // SAFETY: `chunks` has a pointer for each chunk, set once under `growth` and never freed. A slot's value is
-    // written by whoever took the slot from a free list, before the state says that it is open, and is destroyed
-    // by the one who ended the generation. Others read it only between `enter` and `exit`.
+    // SAFETY: `chunks` has a pointer for each chunk, set once under `growth` and never freed; a chunk is as many slots,
+    // each with its value behind it. A slot's value is written by whoever took the slot from a free list, before the
+    // state says that it is open, and is destroyed by the one who ended the generation. Others read it only between
+    // `enter` and `exit`, or while they announce the slot.
     private let kind: UInt
     private let chunks: UnsafeMutablePointer<Atomic<UInt>>
     private let freeLists: UnsafeMutablePointer<FreeList>
     private let growth = Mutex<Int>(0)
-    private let spares: SpareSlots
 
+    /// What is before each value.
     private struct Slot: ~Copyable {
         let state = Atomic<UInt>(0)
         /// The next free slot's index and one; 0 at the end.
         let next = Atomic<UInt32>(0)
-        var value: Value?
     }
 
     /// Free slots as a stack: a count of its changes, and the index and one of its top. On a cache line of its own.
@@ -47,43 +50,98 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
     private static var chunkCount: Int { Int(RF_MAXIMUM_HANDLES) >> chunkShift }
     private static var freeListCount: Int { 8 }
 
-    /// - Parameter kind: 1 to 15, different for each table.
+    /// - Parameter kind: 1 to 7, different for each table.
     init(kind: UInt) {
+        precondition(0 < kind && kind < ThreadRecord.kindCount && MemoryLayout<Value>.alignment <= 16)
         self.kind = kind
         unsafe chunks = .allocate(capacity: Self.chunkCount)
         for index in 0..<Self.chunkCount { unsafe (chunks + index).initialize(to: Atomic(0)) }
         unsafe freeLists = .allocate(capacity: Self.freeListCount)
         for index in 0..<Self.freeListCount { unsafe (freeLists + index).initialize(to: FreeList()) }
-        spares = SpareSlots()
     }
 
     // MARK: Handles
 
     /// Gives a value a handle; nil, and the value's end, when there are too many.
-    @inline(__always)
     func insert(_ value: consuming Value) -> OpaquePointer? {
-        guard let index = spares.take() ?? takeFree() else { return nil }
+        guard let index = takeSpare() ?? takeFree() else { return nil }
         let slot = unsafe slot(index)
-        // SAFETY: slots stay where they are, and a free one has no value that would have to end.
-        let place = unsafe withUnsafeMutablePointer(to: &slot.pointee.value) { unsafe $0 }
-        unsafe place.initialize(to: consume value)
-        // Nobody else changes the state of a free slot. Releasing: pairs with the acquiring in `enter`.
+        unsafe Self.value(of: slot).initialize(to: consume value)
+        return unsafe open(slot, index)
+    }
+
+    /// Gives a handle to a value that is made where it stays; nil, and no value, when there are too many.
+    /// - Parameter make: initialises the memory that it gets, or throws and does not.
+    @inline(__always)
+    func insert<Failure: Error>(
+        making make: (UnsafeMutablePointer<Value>) throws(Failure) -> Void
+    ) throws(Failure) -> OpaquePointer? {
+        guard let index = takeSpare() ?? takeFree() else { return nil }
+        let slot = unsafe slot(index)
+        do throws(Failure) {
+            try unsafe make(Self.value(of: slot))
+        } catch {
+            free(index)
+            throw error
+        }
+        return unsafe open(slot, index)
+    }
+
+    /// Begins the generation of a slot that has its value.
+    @inline(__always)
+    private func open(_ slot: UnsafeMutablePointer<Slot>, _ index: Int) -> OpaquePointer? {
+        // Nobody else changes the state of a free slot. Releasing: pairs with the acquiring of those who use it.
         let state = unsafe slot.pointee.state.load(ordering: .relaxed) + State.generation
         unsafe slot.pointee.state.store(state, ordering: .releasing)
         return unsafe OpaquePointer(bitPattern: state | UInt(index) << 4 | kind)
     }
 
-    /// Calls `body` with the value of a handle; nil when the handle is not open.
+    /// Calls `body` with the value of a handle.
+    /// - Throws: `invalid` when the handle is not open.
     @inline(__always)
     func use<Result: ~Copyable, Failure: Error>(
-        _ handle: OpaquePointer?, _ body: (borrowing Value) throws(Failure) -> Result
-    ) throws(Failure) -> Result? {
-        guard let slot = unsafe enter(handle) else { return nil }
+        _ handle: OpaquePointer?, else invalid: @autoclosure () -> Failure,
+        _ body: (borrowing Value) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        guard let slot = unsafe enter(handle) else { throw invalid() }
         defer { unsafe exit(slot, Self.index(handle)) }
-        switch unsafe slot.pointee.value {
-        case .some(let value): return try body(value)
-        case .none: preconditionFailure("an open handle has no value")
+        return try body(unsafe Self.value(of: slot).pointee)
+    }
+
+    /// As `use`, without a locked operation; for handles that end with `closeAnnounced`.
+    @inline(__always)
+    func useAnnounced<Result: ~Copyable, Failure: Error>(
+        _ handle: OpaquePointer?, else invalid: @autoclosure () -> Failure,
+        _ body: (borrowing Value) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        guard let (slot, generation) = unsafe find(handle) else { throw invalid() }
+        guard let thread = unsafe ThreadRecords.current,
+            unsafe thread.pointee.announcement.begin(UInt(bitPattern: slot))
+        else { return try unsafe use(handle, else: invalid(), body) }
+        defer { if unsafe thread.pointee.announcement.end() { unsafe exit(slot, Self.index(handle)) } }
+        // Acquiring: pairs with the releasing in `open`.
+        guard Self.isOpen(unsafe slot.pointee.state.load(ordering: .acquiring), generation) else { throw invalid() }
+        return try body(unsafe Self.value(of: slot).pointee)
+    }
+
+    /// As `close`, also for those who use the value by `useAnnounced`. Dear: all running threads are interrupted.
+    func closeAnnounced(_ handle: OpaquePointer?) -> Bool {
+        guard let (slot, generation) = unsafe find(handle) else { return false }
+        var state = unsafe slot.pointee.state.load(ordering: .relaxed)
+        while Self.isOpen(state, generation) {
+            // As one who uses it, until all others are counted.
+            let result = unsafe slot.pointee.state.weakCompareExchange(
+                expected: state, desired: (state | State.ending) + 1, ordering: .acquiringAndReleasing)
+            if result.exchanged {
+                ThreadRecords.shared.countUsers(of: UInt(bitPattern: slot)) { change in
+                    _ = unsafe slot.pointee.state.wrappingAdd(UInt(bitPattern: change), ordering: .relaxed)
+                }
+                unsafe exit(slot, Self.index(handle))
+                return true
+            }
+            state = result.original
         }
+        return false
     }
 
     /// Ends a handle. Its value goes now, or with the last one that uses it.
@@ -92,14 +150,14 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
     func close(_ handle: OpaquePointer?) -> Bool {
         guard let (slot, generation) = unsafe find(handle) else { return false }
         var state = unsafe slot.pointee.state.load(ordering: .relaxed)
-        while state / State.generation == generation, state & State.ending == 0 {
+        while Self.isOpen(state, generation) {
             let isUsed = state & State.users != 0
             let ended = isUsed ? state | State.ending : state &+ State.generation
             // Acquiring: what others did with the value comes before its end.
             let result = unsafe slot.pointee.state.weakCompareExchange(
                 expected: state, desired: ended, ordering: .acquiringAndReleasing)
             if result.exchanged {
-                if !isUsed { _ = unsafe reclaim(slot, Self.index(handle)) }
+                if !isUsed { unsafe reclaim(slot, Self.index(handle)) }
                 return true
             }
             state = result.original
@@ -114,7 +172,15 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
         let open = generation * State.generation
         let result = unsafe slot.pointee.state.compareExchange(
             expected: open, desired: open &+ State.generation, ordering: .acquiringAndReleasing)
-        return result.exchanged ? unsafe reclaim(slot, Self.index(handle)) : nil
+        guard result.exchanged else { return nil }
+        let value = unsafe Self.value(of: slot).move()
+        unsafe free(slot, Self.index(handle))
+        return value
+    }
+
+    @inline(__always)
+    private static func isOpen(_ state: UInt, _ generation: UInt) -> Bool {
+        state / State.generation == generation && state & State.ending == 0
     }
 
     private static func index(_ handle: OpaquePointer?) -> Int {
@@ -130,16 +196,16 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
         guard bits & 15 == kind, index < Int(RF_MAXIMUM_HANDLES), bits & State.generation != 0 else { return nil }
         // Acquiring: pairs with the releasing in `grow`.
         let chunk = unsafe chunks[index >> Self.chunkShift].load(ordering: .acquiring)
-        guard let slots = unsafe UnsafeMutablePointer<Slot>(bitPattern: chunk) else { return nil }
-        return unsafe (slots + index & (Self.chunkSlots - 1), bits / State.generation)
+        guard let slots = unsafe UnsafeMutableRawPointer(bitPattern: chunk) else { return nil }
+        return unsafe (Self.slot(index, slots), bits / State.generation)
     }
 
     @inline(__always)
     private func enter(_ handle: OpaquePointer?) -> UnsafeMutablePointer<Slot>? {
         guard let (slot, generation) = unsafe find(handle) else { return nil }
         var state = unsafe slot.pointee.state.load(ordering: .relaxed)
-        while state / State.generation == generation, state & State.ending == 0 {
-            // Acquiring: pairs with the releasing in `insert`.
+        while Self.isOpen(state, generation) {
+            // Acquiring: pairs with the releasing in `open`.
             let result = unsafe slot.pointee.state.weakCompareExchange(
                 expected: state, desired: state + 1, ordering: .acquiring)
             if result.exchanged { return unsafe slot }
@@ -159,27 +225,60 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
     @inline(never)
     private func end(_ slot: UnsafeMutablePointer<Slot>, _ index: Int, _ state: UInt) {
         unsafe slot.pointee.state.store((state & ~State.ending) &+ State.generation, ordering: .relaxed)
-        _ = unsafe reclaim(slot, index)
+        unsafe reclaim(slot, index)
     }
 
-    /// Takes the value out of a slot whose generation has ended, and frees the slot.
+    /// Ends the value of a slot whose generation has ended, and frees the slot.
     @inline(__always)
-    private func reclaim(_ slot: UnsafeMutablePointer<Slot>, _ index: Int) -> Value? {
-        let value = unsafe slot.pointee.value.take()
-        // A slot that has had all generations is done with: an old handle would fit again.
-        let isWornOut = unsafe slot.pointee.state.load(ordering: .relaxed) == 0
-        if !isWornOut, !spares.keep(index, for: self) { giveBack(index) }
-        return value
+    private func reclaim(_ slot: UnsafeMutablePointer<Slot>, _ index: Int) {
+        unsafe Self.value(of: slot).deinitialize(count: 1)
+        unsafe free(slot, index)
     }
 
     // MARK: Free slots
 
+    /// Bytes from one slot to the next, the value's among them.
+    @inline(__always)
+    private static var stride: Int { (valueOffset + MemoryLayout<Value>.size + 15) & ~15 }
+    @inline(__always)
+    private static var valueOffset: Int { 16 }
+
+    @inline(__always)
+    private static func slot(_ index: Int, _ chunk: UnsafeMutableRawPointer) -> UnsafeMutablePointer<Slot> {
+        unsafe (chunk + (index & (chunkSlots - 1)) * stride).assumingMemoryBound(to: Slot.self)
+    }
+
+    @inline(__always)
+    private static func value(of slot: UnsafeMutablePointer<Slot>) -> UnsafeMutablePointer<Value> {
+        unsafe (UnsafeMutableRawPointer(slot) + valueOffset).assumingMemoryBound(to: Value.self)
+    }
+
+    @inline(__always)
     private func slot(_ index: Int) -> UnsafeMutablePointer<Slot> {
         let chunk = unsafe chunks[index >> Self.chunkShift].load(ordering: .acquiring)
-        guard let slots = unsafe UnsafeMutablePointer<Slot>(bitPattern: chunk) else {
+        guard let slots = unsafe UnsafeMutableRawPointer(bitPattern: chunk) else {
             preconditionFailure("slot \(index) is in no chunk")
         }
-        return unsafe slots + index & (Self.chunkSlots - 1)
+        return unsafe Self.slot(index, slots)
+    }
+
+    @inline(__always)
+    private func takeSpare() -> Int? {
+        guard let thread = unsafe ThreadRecords.current else { return nil }
+        return unsafe thread.pointee.takeSpare(kind, of: self)
+    }
+
+    /// Frees a slot whose value has ended.
+    @inline(__always)
+    private func free(_ slot: UnsafeMutablePointer<Slot>, _ index: Int) {
+        // A slot that has had all generations is done with: an old handle would fit again.
+        if unsafe slot.pointee.state.load(ordering: .relaxed) != 0 { free(index) }
+    }
+
+    @inline(__always)
+    private func free(_ index: Int) {
+        if let thread = unsafe ThreadRecords.current, unsafe thread.pointee.keepSpare(index, kind, of: self) { return }
+        giveBack(index)
     }
 
     /// A slot of the thread's list, of another one, or a new one; nil when all there may be are open.
@@ -225,8 +324,11 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
     private func grow() -> Int? {
         growth.withLock { made in
             guard made < Self.chunkCount else { return nil }
-            let slots = UnsafeMutablePointer<Slot>.allocate(capacity: Self.chunkSlots)
-            for index in 0..<Self.chunkSlots { unsafe (slots + index).initialize(to: Slot(value: nil)) }
+            let slots = UnsafeMutableRawPointer.allocate(
+                byteCount: Self.chunkSlots * Self.stride, alignment: 16)
+            for index in 0..<Self.chunkSlots {
+                unsafe (slots + index * Self.stride).initializeMemory(as: Slot.self, to: Slot())
+            }
             unsafe chunks[made].store(UInt(bitPattern: slots), ordering: .releasing)
             made += 1
             return (made - 1) * Self.chunkSlots

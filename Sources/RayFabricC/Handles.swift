@@ -42,14 +42,14 @@ extension Optional where Wrapped == OpaquePointer {
     func withFabric<Result: ~Copyable>(
         _ body: (Fabric) throws(FabricError) -> Result
     ) throws(FabricError) -> Result {
-        let result = try unsafe Handles.fabrics.use(self) { entry throws(FabricError) in try body(entry.fabric) }
-        guard let result else { throw Handles.invalid("fabric") }
-        return result
+        try unsafe Handles.fabrics.useAnnounced(self, else: Handles.invalid("fabric")) { entry throws(FabricError) in
+            try body(entry.fabric)
+        }
     }
 
     func withQueue<Result>(_ body: (CompletionQueue) throws(FabricError) -> Result) throws(FabricError) -> Result {
-        let result = try unsafe Handles.queues.use(self) { entry throws(FabricError) in try body(entry.queue) }
-        guard let result else { throw Handles.invalid("queue") }
-        return result
+        try unsafe Handles.queues.use(self, else: Handles.invalid("queue")) { entry throws(FabricError) in
+            try body(entry.queue)
+        }
     }
 }

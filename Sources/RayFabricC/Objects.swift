@@ -79,11 +79,17 @@ public func rf_get(
         let id = unsafe try ObjectID(id)
         let limit = try duration(limit_ns)
         let target = unsafe try present(object, "object")
-        if let view = unsafe view { _ = unsafe try rf_view.callersSize(view) }
-        let found = try unsafe fabric.withFabric { fabric throws(FabricError) in try fabric.get(id, within: limit) }
-        let place = unsafe view == nil ? nil : found.view
-        unsafe target.pointee = try Handles.open(found)
-        if let view = unsafe view, let place = unsafe place { unsafe try place.write(to: view) }
+        let viewSize = unsafe try view.map { view throws(FabricError) in unsafe try rf_view.callersSize(view) }
+        let handle = unsafe try Handles.objects.insert { place throws(FabricError) in
+            try unsafe fabric.withFabric { fabric throws(FabricError) in
+                unsafe place.initialize(to: try fabric.get(id, within: limit))
+            }
+            if let view = unsafe view, let viewSize {
+                unsafe place.pointee.view.write(to: view, callersSize: viewSize)
+            }
+        }
+        guard let handle = unsafe handle else { throw Handles.tooMany() }
+        unsafe target.pointee = handle
     }
 }
 
@@ -124,10 +130,9 @@ public func rf_get_many(
 public func rf_object_view(_ object: OpaquePointer?, _ view: UnsafeMutablePointer<rf_view>?) -> rf_status {
     answer { () throws(FabricError) in
         let target = unsafe try present(view, "view")
-        guard let place = unsafe Handles.objects.use(object, { unsafe $0.view }) else {
-            throw Handles.invalid("object")
+        try unsafe Handles.objects.use(object, else: Handles.invalid("object")) { object throws(FabricError) in
+            unsafe try object.view.write(to: target)
         }
-        unsafe try place.write(to: target)
     }
 }
 

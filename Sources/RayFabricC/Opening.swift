@@ -40,7 +40,7 @@ public func rf_fabric_close(_ fabric: OpaquePointer?) -> rf_status {
     answer { () throws(FabricError) in
         let ending = try unsafe fabric.withFabric { fabric in fabric }
         // From here on no call begins; those that wait end with the fabric.
-        guard unsafe Handles.fabrics.close(fabric) else { throw Handles.invalid("fabric") }
+        guard unsafe Handles.fabrics.closeAnnounced(fabric) else { throw Handles.invalid("fabric") }
         ending.close()
     }
 }

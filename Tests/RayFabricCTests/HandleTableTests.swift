@@ -1,5 +1,6 @@
 // Handles that have ended are refused, and values end exactly once, whatever threads do.
 
+import Foundation
 import RayFabric
 import Synchronization
 import Testing
@@ -11,6 +12,39 @@ private struct Counted: ~Copyable, Sendable {
     let number: Int
     let ends: Counter
     deinit { ends.count.wrappingAdd(1, ordering: .relaxed) }
+}
+
+private struct Invalid: Error {}
+
+/// Whether canaries live; there is room for more than are ever in use.
+@safe
+private final class Cage: @unchecked Sendable {
+    // SAFETY: never freed before the threads of the test have ended.
+    let places = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: Cage.size)
+    let ended = Atomic<Int>(0)
+    static var size: Int { 1 << 16 }
+    init() { for place in 0..<Cage.size { unsafe (places + place).initialize(to: Atomic(-1)) } }
+    deinit { unsafe places.deallocate() }
+}
+
+/// A value that can tell whether it has ended.
+private struct Canary: ~Copyable, Sendable {
+    let number: Int
+    // Not retained: a canary that has ended can be asked too.
+    unowned(unsafe) let cage: Cage
+
+    init(_ number: Int, _ cage: Cage) {
+        self.number = number
+        unsafe self.cage = cage
+        unsafe cage.places[number % Cage.size].store(number, ordering: .relaxed)
+    }
+
+    var isAlive: Bool { unsafe cage.places[number % Cage.size].load(ordering: .relaxed) == number }
+
+    deinit {
+        unsafe cage.places[number % Cage.size].store(-1, ordering: .relaxed)
+        unsafe cage.ended.wrappingAdd(1, ordering: .relaxed)
+    }
 }
 
 private final class Counter: Sendable {
@@ -30,7 +64,21 @@ extension HandleTable<Counted> {
         UInt(bitPattern: unsafe insert(Counted(number: number, ends: ends)))
     }
 
-    fileprivate func number(_ handle: UInt) -> Int? { unsafe use(OpaquePointer(bitPattern: handle)) { $0.number } }
+    fileprivate func number(_ handle: UInt, _ inside: () -> Void = {}) -> Int? {
+        try? unsafe use(OpaquePointer(bitPattern: handle), else: Invalid()) { value throws(Invalid) -> Int in
+            inside()
+            return value.number
+        }
+    }
+
+    fileprivate func announcedNumber(_ handle: UInt, _ inside: () -> Void = {}) -> Int? {
+        try? unsafe useAnnounced(OpaquePointer(bitPattern: handle), else: Invalid()) { value throws(Invalid) -> Int in
+            inside()
+            return value.number
+        }
+    }
+
+    fileprivate func endAnnounced(_ handle: UInt) -> Bool { unsafe closeAnnounced(OpaquePointer(bitPattern: handle)) }
 
     fileprivate func end(_ handle: UInt) -> Bool { unsafe close(OpaquePointer(bitPattern: handle)) }
 
@@ -107,12 +155,11 @@ extension HandleTable<Counted> {
 
     @Test func aValueInUseEndsWithItsUse() {
         let open = table.open(1, ends)
-        let seen = unsafe table.use(OpaquePointer(bitPattern: open)) { value in
+        let seen = table.number(open) {
             #expect(table.end(open))
             #expect(!table.end(open))
             #expect(table.number(open) == nil)
             #expect(ends.value == 0)
-            return value.number
         }
         #expect(seen == 1)
         #expect(ends.value == 1)
@@ -145,5 +192,115 @@ extension HandleTable<Counted> {
         }
         #expect(shared.ended.load(ordering: .relaxed) == 4 * rounds)
         #expect(ends.value == 4 * rounds)
+    }
+
+    @Test func aValueThatIsNotMadeLeavesItsSlot() throws {
+        var largest = 0
+        for _ in 0..<1000 {
+            #expect(throws: Invalid.self) {
+                _ = try unsafe table.insert { (_) throws(Invalid) in throw Invalid() }
+            }
+            let made = try unsafe table.insert { (place) throws(Invalid) in
+                unsafe place.initialize(to: Counted(number: 7, ends: ends))
+            }
+            let handle = UInt(bitPattern: made)
+            largest = max(largest, Int(handle >> 4 & 0xfffff))
+            #expect(table.number(handle) == 7)
+            #expect(table.end(handle))
+        }
+        #expect(largest < 256)
+        #expect(ends.value == 1000)
+    }
+
+    // MARK: Announced uses
+
+    @Test func anAnnouncedUseIsLikeACountedOne() {
+        let open = table.open(1, ends)
+        #expect(table.announcedNumber(open) == 1)
+        #expect(table.endAnnounced(open))
+        #expect(ends.value == 1)
+        #expect(table.announcedNumber(open) == nil)
+        #expect(!table.endAnnounced(open))
+        // The next handle of the same slot is not meant by the old one.
+        let next = table.open(2, ends)
+        #expect(table.announcedNumber(open) == nil)
+        #expect(table.announcedNumber(next) == 2)
+        #expect(table.endAnnounced(next))
+        #expect(ends.value == 2)
+    }
+
+    /// Inside of an announced use the thread counts itself: it has one announcement.
+    @Test func aValueInAnnouncedUseEndsWithItsUse() {
+        let (outer, inner) = (table.open(1, ends), table.open(2, ends))
+        let seen = table.announcedNumber(outer) {
+            #expect(table.announcedNumber(inner) == 2)
+            let within = table.announcedNumber(inner) {
+                #expect(table.endAnnounced(inner))
+                #expect(table.endAnnounced(outer))
+                #expect(ends.value == 0)
+                #expect(table.announcedNumber(outer) == nil)
+            }
+            #expect(within == 2)
+            #expect(ends.value == 1)
+        }
+        #expect(seen == 1)
+        #expect(ends.value == 2)
+        #expect(table.announcedNumber(table.open(3, ends)) == 3)
+    }
+
+    /// A value that another thread uses ends when that one is through, and closing does not wait for it.
+    @Test func closingLeavesTheEndToTheThreadThatUsesTheValue() throws {
+        let open = table.open(1, ends)
+        let (isInUse, mayEnd) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+        let user = try SystemThread(name: "uses") { [table] in
+            let seen = table.announcedNumber(open) {
+                isInUse.signal()
+                mayEnd.wait()
+            }
+            precondition(seen == 1)
+        }
+        isInUse.wait()
+        #expect(table.endAnnounced(open))
+        #expect(ends.value == 0)
+        mayEnd.signal()
+        user.join()
+        #expect(ends.value == 1)
+    }
+
+    /// Handles that are ended while other threads use them as fast as they can: nobody finds a value that has ended, and
+    /// all end.
+    @Test func nobodySeesAValueThatHasEnded() throws {
+        let canaries = HandleTable<Canary>(kind: 6)
+        let cage = Cage()
+        let (current, isOver) = (Shared(), Shared())
+        let users = try (0..<2).map { _ in
+            try SystemThread(name: "uses") {
+                while isOver.last.load(ordering: .relaxed) == 0 {
+                    let handle = current.last.load(ordering: .relaxed)
+                    let isAlive = try? unsafe canaries.useAnnounced(
+                        OpaquePointer(bitPattern: handle), else: Invalid()
+                    ) { canary throws(Invalid) -> Bool in
+                        var isAlive = true
+                        for _ in 0..<20 { isAlive = isAlive && canary.isAlive }
+                        return isAlive
+                    }
+                    precondition(isAlive != false, "a value was used after its end")
+                    if isAlive != nil { current.ended.wrappingAdd(1, ordering: .relaxed) }
+                }
+            }
+        }
+        var (old, number) = (UInt(0), 0)
+        // Until they have met often enough.
+        while number < 50_000 || current.ended.load(ordering: .relaxed) < 200_000 {
+            let new = UInt(bitPattern: unsafe canaries.insert(Canary(number, cage)))
+            number += 1
+            current.last.store(new, ordering: .relaxed)
+            if old != 0 { #expect(unsafe canaries.closeAnnounced(OpaquePointer(bitPattern: old))) }
+            old = new
+        }
+        isOver.last.store(1, ordering: .relaxed)
+        for user in users { user.join() }
+        #expect(unsafe canaries.closeAnnounced(OpaquePointer(bitPattern: old)))
+        #expect(cage.ended.load(ordering: .relaxed) == number)
     }
 }

@@ -10,6 +10,7 @@ import RayFabricC
 let benchmarks: @Sendable () -> Void = {
     Benchmark.defaultConfiguration.metrics = [.wallClock, .throughput]
     getBenchmarks()
+    differenceBenchmark()
     putBenchmarks()
     pullBenchmarks()
 }
@@ -84,6 +85,40 @@ private func getBenchmarks() {
         precondition(rf_fabric_close(fabric) == RF_OK)
     }
 }
+
+/// What a get and release costs more through C, in batches of both by turns: medians of many batches leave out those
+/// in which the machine did something else.
+private func differenceBenchmark() {
+    let metrics = ["Swift", "C", "C over Swift"].map { BenchmarkMetric.custom("\($0) (ns)") }
+    let configuration = Benchmark.Configuration(
+        metrics: metrics, scalingFactor: .one, maxDuration: .seconds(10), maxIterations: 1000)
+    Benchmark("get and release, by turns", configuration: configuration) { benchmark in
+        let (batch, turns) = (1000, 201)
+        let fabric = try Fabric(FabricConfiguration(capacity: .bytes(capacity)))
+        let object = try fabric.put(payload)
+        let fabricOfC = openInC()
+        var id = putInC(fabricOfC)
+        var times = [[Int](), [Int]()]
+        for turn in 0..<(turns + warmUp / batch) {
+            let start = ContinuousClock.now
+            for _ in 0..<batch { blackHole(try fabric.get(object, within: .seconds(1)).size) }
+            let middle = ContinuousClock.now
+            for _ in 0..<batch { getInC(fabricOfC, &id) }
+            let end = ContinuousClock.now
+            guard turn >= warmUp / batch else { continue }
+            times[0].append(nanoseconds(middle - start) / batch)
+            times[1].append(nanoseconds(end - middle) / batch)
+        }
+        let medians = times.map { $0.sorted()[turns / 2] }
+        benchmark.measurement(metrics[0], medians[0])
+        benchmark.measurement(metrics[1], medians[1])
+        benchmark.measurement(metrics[2], medians[1] - medians[0])
+        fabric.close()
+        precondition(rf_fabric_close(fabricOfC) == RF_OK)
+    }
+}
+
+private func nanoseconds(_ duration: Duration) -> Int { Int(duration / .nanoseconds(1)) }
 
 private func putBenchmarks() {
     Benchmark.defaultConfiguration.scalingFactor = .kilo
