@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -29,21 +30,27 @@ static int attach_as_nobody(const char *path) {
     return (int)rf_fabric_attach(path, "nobody", &fabric);
 }
 
-/* Opens a fabric where the system forbids io_uring, as containers do. */
-static int open_without_uring(void) {
+/* From now on a system call of this process and its threads fails with that error. Whether that could be had. */
+static int forbid(long call, int error) {
     struct sock_filter rules[] = {
         {BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr)},
-        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_io_uring_setup},
-        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM},
+        {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0},
+        {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO},
         {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
     };
     struct sock_fprog program;
-    rf_fabric_options options;
-    rf_fabric *fabric = NULL;
+    rules[1].k = (uint32_t)call;
+    rules[2].k |= (uint32_t)error;
     program.len = sizeof rules / sizeof rules[0];
     program.filter = rules;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
-        return 1;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* Opens a fabric where the system forbids io_uring, as containers do. */
+static int open_without_uring(void) {
+    rf_fabric_options options;
+    rf_fabric *fabric = NULL;
+    if (!forbid(SYS_io_uring_setup, EPERM)) return 1;
     rf_fabric_options_init(&options);
     options.capacity = 4 << 20;
     options.flags = RF_OPEN_NETWORK;
@@ -51,6 +58,61 @@ static int open_without_uring(void) {
     if (rf_fabric_open(&options, &fabric) != RF_OK || rf_fabric_close(fabric) != RF_OK) return 1;
     options.transport = RF_TRANSPORT_URING;
     return (int)rf_fabric_open(&options, &fabric);
+}
+
+/* Threads and closing where the system has no membarrier(2). */
+static int use_threads_without_membarrier(void) {
+    if (!forbid(SYS_membarrier, ENOSYS)) return 1;
+    test_threads();
+    return failures != 0;
+}
+
+/* Opens a fabric as a user that may have no thread more than this one. */
+static int open_without_threads(void) {
+    struct rlimit none = {1, 1};
+    rf_fabric_options options;
+    rf_fabric *fabric = NULL;
+    rf_status status;
+    if (getuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) return 1;
+    if (setrlimit(RLIMIT_NPROC, &none) != 0) return 1;
+    rf_fabric_options_init(&options);
+    options.capacity = 4 << 20;
+    status = rf_fabric_open(&options, &fabric);
+    return strstr(rf_last_error(), "EAGAIN") ? (int)status : 1;
+}
+
+/* Two nodes of this process at that host, which have nothing but RDMA: what the first call that failed returned. */
+static int pull_by_rdma(const char *host) {
+    enum { size = 1 << 20 };
+    static unsigned char data[size];
+    char listen[64], address[64];
+    rf_fabric_options options;
+    rf_fabric *here = NULL, *there = NULL;
+    rf_object_id id;
+    rf_object *object = NULL;
+    rf_view view;
+    rf_status status;
+    snprintf(listen, sizeof listen, "%s:0", host);
+    memset(data, 0x5a, sizeof data);
+    rf_view_init(&view);
+    rf_fabric_options_init(&options);
+    options.capacity = 16 << 20;
+    options.listen = listen;
+    options.key = "0123456789abcdef";
+    options.key_size = 16;
+    options.transport = RF_TRANSPORT_VERBS;
+    status = rf_fabric_open(&options, &there);
+    if (status == RF_OK) status = rf_fabric_open(&options, &here);
+    if (status == RF_OK) status = rf_fabric_address(there, address, sizeof address, NULL);
+    if (status == RF_OK) status = rf_fabric_connect(here, address, 20 * SECOND, NULL);
+    if (status == RF_OK) status = rf_put(there, data, size, NULL, 0, &id);
+    if (status == RF_OK) status = rf_get(here, &id, 20 * SECOND, &object, &view);
+    if (status == RF_OK && (view.size != size || memcmp(view.data, data, size) != 0)) return 255;
+    if (status != RF_OK) puts(rf_last_error());
+    if (object) EXPECT(RF_OK, rf_object_release(object));
+    if (here) EXPECT(RF_OK, rf_fabric_close(here));
+    if (there) EXPECT(RF_OK, rf_fabric_close(there));
+    return failures == 0 ? (int)status : 255;
 }
 
 /* Connects where there is no network at all. */
@@ -96,6 +158,9 @@ int child_main(const char *role, const char *argument) {
     if (strcmp(role, "host") == 0) return host_until_killed(argument);
     if (strcmp(role, "nobody") == 0) return attach_as_nobody(argument);
     if (strcmp(role, "no-uring") == 0) return open_without_uring();
+    if (strcmp(role, "no-membarrier") == 0) return use_threads_without_membarrier();
+    if (strcmp(role, "no-threads") == 0) return open_without_threads();
+    if (strcmp(role, "rdma") == 0) return pull_by_rdma(argument);
     if (strcmp(role, "no-network") == 0) return connect_without_network();
     if (strcmp(role, "babble") == 0) return babble(argument);
     if (strcmp(role, "pretend") == 0) return pretend_to_host(argument);
@@ -144,7 +209,12 @@ static void strange_hosts(void) {
         EXPECT(RF_ATTACH_REFUSED, end_of(start_child("nobody", path)));
         EXPECT(RF_OK, rf_fabric_close(fabric));
     }
+}
+
+static void poor_systems(void) {
     EXPECT(RF_IO_URING_FORBIDDEN, end_of(start_child("no-uring", "")));
+    EXPECT(RF_SYSTEM, end_of(start_child("no-threads", "")));
+    CHECK(end_of(start_child("no-membarrier", "")) == 0);
 }
 
 static void without_network(void) {
@@ -190,6 +260,7 @@ static void forked_child(void) {
 void test_processes(void) {
     lost_host();
     strange_hosts();
+    poor_systems();
     without_network();
     forked_child();
 }

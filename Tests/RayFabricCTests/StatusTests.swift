@@ -18,8 +18,14 @@ private func header() throws -> String {
     return try String(contentsOf: root.appending(path: "Sources/CRayFabric/include/rayfabric.h"), encoding: .utf8)
 }
 
+/// No function of the C interface ends with these: it lets nobody choose an identifier, cancel, or reach a transport.
+private let codesOfSwiftAlone: Set<FabricError.Code> = [
+    .invalidState, .cancelled, .objectExists, .messageTooLarge, .remoteAccessDenied,
+]
+private let shownCodes = FabricError.Code.all.filter { !codesOfSwiftAlone.contains($0) }
+
 @Suite struct StatusTests {
-    @Test(arguments: FabricError.Code.all)
+    @Test(arguments: shownCodes)
     func everyCodeHasItsStatus(code: FabricError.Code) throws {
         #expect(name(of: code.status).description == statusName(code))
         #expect(try header().contains("    \(statusName(code)) = \(code.rawValue),"))
@@ -28,7 +34,7 @@ private func header() throws -> String {
     @Test func everyStatusIsACodeOrOfTheInterface() throws {
         let declared = try header().matches(of: #/^ {4}(RF_[A-Z_]+) = ([0-9]+),?( |$)/#.anchorsMatchLineEndings())
         let own = Int(RF_HANDLE_INVALID)...Int(RF_BUFFER_TOO_SMALL)
-        let codes = Set(FabricError.Code.all.map { Int($0.rawValue) })
+        let codes = Set(shownCodes.map { Int($0.rawValue) })
         let statuses = declared.compactMap { match in
             match.1.hasPrefix("RF_TRANSPORT") || match.1.hasPrefix("RF_OPEN") ? nil : (String(match.1), Int(match.2))
         }

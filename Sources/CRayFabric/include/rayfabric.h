@@ -55,16 +55,15 @@ extern "C" {
 
 /* ---- Status ------------------------------------------------------------------------------------------- */
 
-/* What came of a call: one of the values below. Numbers never change; new ones may come. */
+/* What came of a call: one of the values below, each of which some function returns. Numbers never change; new ones
+ * may come. */
 typedef int32_t rf_status;
 
 enum {
     RF_OK = 0,
     /* Usage */
     RF_INVALID_ARGUMENT = 1,  /* an argument is NULL, out of range or not readable as what it should be */
-    RF_INVALID_STATE = 2,     /* the call does not fit what was done before it */
     RF_CLOSED = 3,            /* the fabric or the queue was closed, perhaps while the call waited */
-    RF_CANCELLED = 4,         /* given up by the caller */
     RF_DEADLINE_EXCEEDED = 5, /* not there within the limit */
     RF_UNSUPPORTED = 6,       /* this build, system or kind of fabric can not do it */
     /* The store */
@@ -72,7 +71,6 @@ enum {
     RF_OBJECT_TOO_LARGE = 21,   /* larger than the store */
     RF_OBJECT_NOT_FOUND = 22,   /* not here, and not known to its node */
     RF_OBJECT_DELETED = 23,     /* it was deleted */
-    RF_OBJECT_EXISTS = 24,      /* its identifier is in use */
     RF_HOST_LOST = 25,          /* the process that hosts the store ended */
     RF_HOST_EXISTS = 26,        /* another process hosts a store at this path */
     RF_ATTACH_REFUSED = 27,     /* the host belongs to another user */
@@ -103,8 +101,6 @@ enum {
     RF_KEY_REQUIRED = 71, /* to listen on an address that is not loopback, a key is needed */
     RF_UNREACHABLE = 72,
     /* Transfer */
-    RF_MESSAGE_TOO_LARGE = 80,
-    RF_REMOTE_ACCESS_DENIED = 81,
     RF_SOURCE_UNAVAILABLE = 82, /* no node that has the object can be reached */
     RF_BUSY = 83,               /* no room now: take completions first */
     /* This interface */

@@ -120,8 +120,11 @@ extension PullMachine {
     private static func reason(_ failure: FabricError.Code) -> FabricError.Code {
         switch failure {
         case .closed: .connectionLost
-        case .deadlineExceeded, .cancelled, .remoteAccessDenied: .sourceUnavailable
-        default: failure
+        // Of ourselves, of the device or of the connection; a status that only the peer knows is none of them.
+        case .protocolViolation, .peerUnresponsive, .connectionLost, .lockedMemoryLimit, .rdmaUnavailable,
+            .unreachable, .staleIncarnation, .system, .outOfMemory:
+            failure
+        default: .sourceUnavailable
         }
     }
 

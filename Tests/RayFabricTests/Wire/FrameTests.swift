@@ -51,6 +51,14 @@ private func decoded(_ bytes: [UInt8], bulk: Bool = false) throws -> (frame: Fra
         }
     }
 
+    /// A peer does not choose what a call here ends with.
+    @Test(arguments: [2, 4, 20, 21, 24, 43, 80, 81, 100, 105, .max] as [UInt16])
+    func whatIsNoReasonToLeaveIsALostConnection(code: UInt16) throws {
+        var bytes = encoded(.goodbye(.closed), payload: 0)
+        (bytes[6], bytes[7]) = (UInt8(code & 0xff), UInt8(code >> 8))
+        #expect(try decoded(bytes).frame == .goodbye(.connectionLost))
+    }
+
     @Test func theBytesAreThoseOfTheDocument() {
         #expect(encoded(.message, payload: 0x0102) == [0x02, 0x01, 0, 0, 1, 0, 0, 0])
         #expect(encoded(.goodbye(.closed), payload: 0) == [0, 0, 0, 0, 4, 0, 3, 0])

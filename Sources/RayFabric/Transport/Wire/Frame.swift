@@ -209,7 +209,7 @@ package enum Frame: Hashable, Sendable {
         case .control: self = .control
         case .ping: self = .ping
         case .finish: self = .finish
-        case .goodbye: self = .goodbye(code ?? .closed)
+        case .goodbye: self = .goodbye(FabricError.Code(farewell: prefix.code))
         case .openLanes: self = .openLanes
         case .readRequest:
             self = .readRequest(
@@ -234,6 +234,21 @@ package enum Frame: Hashable, Sendable {
             guard withheld <= total else { throw .malformed }
             self = .writeWithheld(token: token, withheld: withheld, total: total)
         case .writeReply: self = .writeReply(token: try reader.uint64(), status: code)
+        }
+    }
+}
+
+extension FabricError.Code {
+    /// Why a peer leaves. What is no reason to leave, or is none that this version knows, is a lost connection: a
+    /// peer does not choose what a call of ours ends with.
+    package init(farewell number: UInt16) {
+        let code = Self(rawValue: number)
+        switch code {
+        case Self(rawValue: 0): self = .closed
+        case .closed, .protocolViolation, .peerUnresponsive, .staleIncarnation, .connectionLimit, .outOfMemory,
+            .authenticationFailed, .versionMismatch, .rdmaUnavailable, .lockedMemoryLimit:
+            self = code
+        default: self = .connectionLost
         }
     }
 }
