@@ -306,7 +306,8 @@ struct Cluster {
             handle(NodeEvent.workerReady(id, environment: environment), node)
         case .stopWorker(let worker): if executors[worker] != nil { kill(worker: worker) }
         case .finishTask(let worker, let task): handle(ExecutorEvent.finished(task, isCancelled: false), worker)
-        case .argument(let node, let object): handle(NodeEvent.argumentLocal(object), node)
+        case .argument(let node, let object):
+            handle(random.chance(faults.loss) ? NodeEvent.argumentGone(object) : .argumentLocal(object), node)
         case .tick: break
         }
     }

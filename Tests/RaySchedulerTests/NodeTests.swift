@@ -263,6 +263,39 @@ import Testing
         #expect(bed.grants(request).count == 1)
     }
 
+    @Test func nothingWaitsForAnArgumentThatIsNowhere() {
+        var bed = NodeBed(capacity(1))
+        bed.addWorker()
+        let waiting = bed.request(oneCPU, arguments: [argument(1), argument(2), argument(1)])
+        let other = bed.request(oneCPU, arguments: [argument(2)])
+        bed.feed(.argumentGone(object(1)))
+        guard case .failed(slots: 1, .argumentGone(object(1)))? = bed.parts(waiting).first else {
+            return #expect(Bool(false), "\(bed.parts(waiting))")
+        }
+        #expect(bed.releases == [object(1)], "the other argument has another use")
+        bed.feed(.argumentLocal(object(2)))
+        #expect(bed.grants(other).count == 1)
+        #expect(bed.node.queuedSlots == 0)
+    }
+
+    @Test func anArgumentThatWasNowhereIsAskedForAgain() {
+        var bed = NodeBed(capacity(2))
+        bed.addWorkers(2)
+        let running = bed.request(oneCPU, arguments: [argument(1)])
+        bed.feed(.argumentLocal(object(1)))
+        #expect(bed.grants(running).count == 1)
+        bed.feed(.argumentLost(object(1)))
+        bed.feed(.argumentGone(object(1)))
+        #expect(bed.releases.isEmpty, "a lease has it")
+        let request = bed.request(oneCPU, arguments: [argument(1)])
+        #expect(bed.pulls == [object(1), object(1), object(1)], "who comes later has news")
+        #expect(bed.reason(request) == .arguments(missing: 1, first: object(1)))
+        bed.feed(.argumentLocal(object(1)))
+        #expect(bed.grants(request).count == 1)
+        bed.feed(.argumentGone(object(1)))
+        #expect(bed.pulls.count == 3, "old news of what is here")
+    }
+
     @Test func pinnedBytesAreBounded() {
         var configuration = NodeConfiguration()
         configuration.argumentBytes = 250

@@ -412,6 +412,69 @@ import Testing
         bed.report(bed.pushes[0], .finished, by: grant.worker)
         #expect(bed.pushes.map(\.task) == [task(1), task(2)])
     }
+
+    /// Two tasks of one lane, each with an argument on another node, and a request for each.
+    private func twoWithArguments() -> SubmitterBed {
+        var bed = SubmitterBed()
+        for sequence in 1...2 as ClosedRange<UInt64> {
+            bed.feed(
+                .submit(
+                    TaskSubmission(id: task(sequence), schedulingClass: oneCPU, dependencies: [object(sequence)])))
+            bed.feed(.resolved(object(sequence), .stored(bytes: 1 << 20, nodes: [nodeID(2)])))
+        }
+        return bed
+    }
+
+    @Test func aTaskWhoseArgumentIsNowhereWaitsForItAnew() {
+        var bed = twoWithArguments()
+        bed.answer(0, [.failed(slots: 1, .argumentGone(object(1)))])
+        #expect(bed.resolves == [object(1), object(2), object(1)])
+        #expect(bed.submitter.wait(of: task(1)) == .dependencies(1))
+        #expect(bed.requests.count == 2)
+        bed.answer(1, [.granted(bed.grant(on: nodeID(2)))])
+        #expect(bed.pushes.map(\.task) == [task(2)], "the first of the lane is there no more")
+        bed.feed(.resolved(object(1), .stored(bytes: 1 << 20, nodes: [nodeID(3)])))
+        #expect(bed.requests.last?.party == .node(nodeID(3)))
+        #expect(bed.requests.last?.request.arguments.map(\.object) == [object(1)])
+        #expect(bed.ended.isEmpty)
+    }
+
+    /// What a task that runs takes is made again by one that would wait for it, in the request that the first one left.
+    @Test func aRequestThatItsTaskHasLeftKeepsNoOtherFromALease() {
+        var bed = twoWithArguments()
+        bed.answer(1, [.granted(bed.grant(on: nodeID(2)))])
+        #expect(bed.pushes.map(\.task) == [task(1)], "on the lease that was asked for with the other's argument")
+        bed.answer(0, [.failed(slots: 1, .argumentGone(object(1)))])
+        #expect(bed.requests.count == 3)
+        #expect(bed.requests.last?.request.arguments.map(\.object) == [object(2)])
+        #expect(bed.resolves == [object(1), object(2)])
+    }
+
+    @Test func allArgumentsCountWhenOneIsMadeAnew() {
+        var bed = SubmitterBed()
+        bed.feed(.submit(TaskSubmission(id: task(1), schedulingClass: oneCPU, dependencies: [object(1), object(2)])))
+        for (index, bytes) in [10, 15].enumerated() as EnumeratedSequence<[UInt64]> {
+            bed.feed(.resolved(object(UInt64(index + 1)), .stored(bytes: bytes, nodes: [nodeID(UInt64(index + 2))])))
+        }
+        bed.answer(0, [.failed(slots: 1, .argumentGone(object(1)))])
+        #expect(bed.resolves == [object(1), object(2), object(1), object(2)])
+        #expect(bed.requests.count == 1)
+        bed.feed(.resolved(object(2), .stored(bytes: 15, nodes: [nodeID(3)])))
+        bed.feed(.resolved(object(1), .stored(bytes: 10, nodes: [nodeID(4)])))
+        #expect(bed.requests.map(\.party) == [.node(nodeID(3)), .node(nodeID(3))])
+        #expect(bed.requests.map(\.request.arguments.count) == [2, 2])
+    }
+
+    @Test func whatWaitsAnewCanBeCancelled() {
+        var bed = twoWithArguments()
+        bed.answer(0, [.failed(slots: 1, .argumentGone(object(1)))])
+        bed.feed(.cancel(task(1)))
+        bed.feed(.resolved(object(1), .failed))
+        #expect(bed.ended == [task(1): .cancelled])
+        bed.feed(.cancel(task(2)))
+        bed.answer(1, [.cancelled(slots: 1)])
+        #expect(bed.submitter.taskCount == 0 && bed.submitter.requestCount == 0)
+    }
 }
 
 @Suite struct LocalityTests {

@@ -36,6 +36,7 @@ struct PastFailure: Sendable, CustomTestStringConvertible {
         PastFailure(seed: 2217, was: "a node that was taken for dead spoke to the scheduler alone: nobody told it"),
         PastFailure(seed: 29_402, was: "a lost argument was wanted again, of which the owner had said that it is lost"),
         PastFailure(seed: 12_786, was: "a call that came after its actor had ended was never answered"),
+        PastFailure(seed: 2_019_080, was: "a slot waited for an argument that who got no slot was to make again"),
         PastFailure(seed: 1_007_457, was: "the judge took a task that had failed for one that holds its arguments"),
     ]
 }

@@ -157,12 +157,15 @@ public enum LeaseFailure: Hashable, Sendable, CustomStringConvertible {
     case groupGone(GroupID)
     /// The node has too many requests.
     case tooManyRequests
+    /// An argument is nowhere: it has to be made again first.
+    case argumentGone(ObjectID)
 
     public var description: String {
         switch self {
         case .workerStartFailed: "no worker could be started for the environment"
         case .groupGone(let group): "\(group) is gone"
         case .tooManyRequests: "the node has as many requests as it may have"
+        case .argumentGone(let object): "\(object), which it needs, is nowhere"
         }
     }
 }

@@ -81,6 +81,8 @@ public enum NodeEvent: Sendable {
     case workerUnblocked(WorkerID)
     /// Answers `pull`: the object is in the local store, and pinned.
     case argumentLocal(ObjectID)
+    /// Answers `pull`: by what was heard since, the object is nowhere, and may be made again.
+    case argumentGone(ObjectID)
     /// An object that was local is so no more; it is asked for again.
     case argumentLost(ObjectID)
     /// The pulls of the node are, or are no more, at their limit.
@@ -99,7 +101,7 @@ public enum NodeDirective: Sendable {
     /// End a worker process. `workerDied` follows. One that is idle may stay for what it owns: `workerReady` says so
     /// then. Any other has lost its lease, and must end at once.
     case stopWorker(WorkerID, isIdle: Bool)
-    /// Make an object local and pin it. `argumentLocal` follows, unless `release` comes first.
+    /// Make an object local and pin it. `argumentLocal` or `argumentGone` follows, unless `release` comes first.
     case pull(ObjectID)
     /// Unpin an object, or stop its pull.
     case release(ObjectID)

@@ -14,7 +14,14 @@ extension NodeMachine {
     }
 
     private mutating func argumentSlot(of needed: TaskArgument, _ directives: inout [NodeDirective]) -> Int {
-        if let known = argumentOfObject[needed.object] { return known }
+        if let known = argumentOfObject[needed.object] {
+            // Leases have it still. It may have been made again.
+            if arguments[known].isGone {
+                arguments[known].isGone = false
+                directives.append(.pull(needed.object))
+            }
+            return known
+        }
         let slot = argumentSlots.take()
         // Bounded, so that no sum of what submitters say is too large for a word.
         let argument = Argument(object: needed.object, bytes: min(needed.bytes, 1 << 44))
@@ -71,12 +78,23 @@ extension NodeMachine {
     mutating func argumentLocal(_ object: ObjectID) {
         guard let slot = argumentOfObject[object], !arguments[slot].isLocal else { return }
         arguments[slot].isLocal = true
+        arguments[slot].isGone = false
         for record in arguments[slot].requests.map(Int.init) {
             requests[record].missing -= 1
             guard requests[record].missing == 0, requests[record].place == .pulling else { continue }
             unlink(record)
             enqueueReady(record)
             requests.touch(record)
+        }
+    }
+
+    /// An argument is nowhere. The task that makes it again may be one that needs the very slot that would wait for it:
+    /// so no request waits, and the submitter waits for the object itself.
+    mutating func argumentGone(_ object: ObjectID, _ directives: inout [NodeDirective]) {
+        guard let slot = argumentOfObject[object], !arguments[slot].isLocal else { return }
+        arguments[slot].isGone = true
+        for record in arguments[slot].requests.map(Int.init) where requests[record].waiting > 0 {
+            fail(record, .argumentGone(object), &directives)
         }
     }
 

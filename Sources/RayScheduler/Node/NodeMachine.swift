@@ -129,6 +129,7 @@ public struct NodeMachine: Sendable {
         case .workerBlocked(let worker): workerBlocked(worker, now)
         case .workerUnblocked(let worker): workerUnblocked(worker, now)
         case .argumentLocal(let object): argumentLocal(object)
+        case .argumentGone(let object): argumentGone(object, &directives)
         case .argumentLost(let object): argumentLost(object, &directives)
         case .pullLimit(let isLimited): pullLimit(isLimited, now, &view, &directives)
         case .drain: drain(now, &view, &directives)

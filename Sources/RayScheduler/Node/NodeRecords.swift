@@ -104,6 +104,8 @@ struct Argument: Sendable {
     let object: ObjectID
     let bytes: UInt64
     var isLocal = false
+    /// It is nowhere, by the last that was heard, and is not being pulled.
+    var isGone = false
     /// Requests and leases that need it.
     var uses: Int32 = 0
     /// Leases among them.

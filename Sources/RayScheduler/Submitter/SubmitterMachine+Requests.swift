@@ -237,6 +237,7 @@ extension SubmitterMachine {
             // It may have moved: its tasks wait until it is said where it is, or that it is gone.
             groups[group] = nil
             moveQueue(lane, &directives)
+        case .argumentGone(let object): awaitAnew(object, in: lane, &directives)
         case .tooManyRequests:
             for _ in 0..<slots {
                 guard let task = lanes[lane].queue.last else { return }

@@ -16,10 +16,7 @@ extension SubmitterMachine {
             unresolved: Int32(task.dependencies.count))
         if slot == tasks.count { tasks.append(record) } else { tasks[slot] = record }
         taskOfID.insert(task.id, slot)
-        for object in task.dependencies {
-            if dependents[object] == nil { directives.append(.resolve(object)) }
-            dependents[object, default: []].append(Int32(slot))
-        }
+        awaitDependencies(task.dependencies, of: slot, &directives)
         if task.dependencies.isEmpty { ready(slot, &directives) }
     }
 
@@ -40,6 +37,32 @@ extension SubmitterMachine {
     }
 
     // MARK: Dependencies
+
+    private mutating func awaitDependencies(
+        _ objects: [ObjectID], of slot: Int, _ directives: inout [SubmitterDirective]
+    ) {
+        for object in objects {
+            if dependents[object] == nil { directives.append(.resolve(object)) }
+            dependents[object, default: []].append(Int32(slot))
+        }
+    }
+
+    /// An object is nowhere any more. The first task of the lane that takes it leaves: its stored arguments are
+    /// resolved again, so that it finds its first node anew. If there is none, the task has got another's lease.
+    mutating func awaitAnew(_ object: ObjectID, in lane: Int, _ directives: inout [SubmitterDirective]) {
+        var next = lanes[lane].queue.first
+        while let slot = next, !tasks[slot].arguments.contains(where: { $0.object == object }) {
+            next = taskLinks.next(after: slot)
+        }
+        guard let slot = next else { return }
+        taskLinks.remove(slot, from: &lanes[lane].queue)
+        let objects = tasks[slot].arguments.map(\.object)
+        tasks[slot].stage = .resolving
+        tasks[slot].lane = -1
+        tasks[slot].arguments = []
+        tasks[slot].unresolved = Int32(objects.count)
+        awaitDependencies(objects, of: slot, &directives)
+    }
 
     mutating func resolved(
         _ object: ObjectID, _ resolution: Resolution, _ now: Timestamp, _ directives: inout [SubmitterDirective]

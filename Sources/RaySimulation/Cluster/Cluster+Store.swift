@@ -42,6 +42,8 @@ extension Cluster {
         if nodes[node].store[object] != nil || nodes[node].pulls[object]?.hasNoCopies == true {
             return answerArgument(node, object)
         }
+        // It is nowhere, by what was heard before it was wanted: there may be news.
+        if nodes[node].pulls[object]?.located == nil { unfollow(node, object) }
         follow(node, object)
         requestPull(node, object)
     }
@@ -59,10 +61,23 @@ extension Cluster {
         nodeScheduler(node, .argumentLocal(object))
     }
 
+    /// The object is to be made again, which may take what would wait for it.
+    private func argumentGone(_ node: Int, _ object: ObjectID) {
+        guard let pull = nodes[node].pulls[object], pull.isArgument, !pull.isAnswered else { return }
+        coverage.reach(.argumentGone)
+        nodeScheduler(node, .argumentGone(object))
+    }
+
     private func follow(_ node: Int, _ object: ObjectID) {
         guard nodes[node].pulls[object]?.isFollowed == false else { return }
         nodes[node].pulls[object]?.isFollowed = true
         holder(node, .follow(object))
+    }
+
+    private func unfollow(_ node: Int, _ object: ObjectID) {
+        guard nodes[node].pulls[object]?.isFollowed == true else { return }
+        nodes[node].pulls[object]?.isFollowed = false
+        holder(node, .unfollow(object))
     }
 
     private func endPullIfUnwanted(_ node: Int, _ object: ObjectID) {
@@ -79,6 +94,7 @@ extension Cluster {
         case .pending:
             nodes[node].pulls[object]?.located = nil
             nodes[node].pulls[object]?.hasNoCopies = false
+            argumentGone(node, object)
         case .located(let located):
             nodes[node].pulls[object]?.located = located
             nodes[node].pulls[object]?.hasNoCopies = false

@@ -37,7 +37,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     case unschedulable, workerStartFailed, idleWorkerOwnsObjects, zombieTerminated, taskRunsAgain
     case taskStopped, secondaryPinned, argumentMissing, blocked, driverExited, actorStarted, callWithoutActor
     case copyMissing, pulled, pullTimedOut, evicted, nodeRestarted, livingNodeDeclaredDead, suspected
-    case copyLost, recoveryRefused
+    case copyLost, recoveryRefused, argumentGone
     // Errors that gets ended with.
     case ownerDied, lostPut, lostRetriesDisabled, lostRetriesExhausted, lostLineageEvicted
     case cancelled, workerDied, taskFailed, outOfScope, deadlineExceeded
