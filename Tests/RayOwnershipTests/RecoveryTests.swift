@@ -115,6 +115,20 @@ import Testing
         cluster.expectEmpty()
     }
 
+    @Test func theInputOfAnOfferedTaskIsLost_itFailsWithTheErrorOfTheInput() {
+        let input = cluster.make(owner, on: worker, retries: 0)
+        let task = cluster.submit(owner, [input.returnID(0)], retries: 0)
+        let waiter = cluster.get(owner, task.returnID(0))
+        cluster.declareDead(far)
+        cluster.run(for: .seconds(1))
+        #expect(cluster.failure(waiter) == nil, "it was offered, so the scheduler has it")
+        cluster.feed(owner, .attemptRejected(task, attempt: 1, .inputUnavailable))
+        #expect(cluster.failure(waiter) == .lostRetriesDisabled)
+        for object in [input.returnID(0), task.returnID(0)] { cluster.drop(owner, object) }
+        cluster.run()
+        cluster.expectEmpty()
+    }
+
     @Test func retriesExhausted() {
         let task = cluster.make(owner, on: worker, retries: 1)
         cluster.declareDead(far)

@@ -49,14 +49,21 @@ extension WorkerMachine {
     mutating func waitForInputs(_ task: Slot) {
         tasks[task].state = .waiting
         tasks[task].missing = 0
+        if let error = failedInput(of: task) { return failTask(task) { _ in error } }
         for argument in tasks[task].arguments[..<tasks[task].inputs] where !objects[argument].isAvailable {
-            if let error = errors[argument], objects[argument].value == .failed || objects[argument].role == .ended {
-                return failTask(task) { _ in error }
-            }
             tasks[task].missing += 1
             wait(for: argument, .input(of: task))
         }
         if tasks[task].missing == 0 { offer(task) }
+    }
+
+    /// The error of an input that will not come.
+    private func failedInput(of task: Slot) -> ObjectError? {
+        for argument in tasks[task].arguments[..<tasks[task].inputs] where !objects[argument].isAvailable {
+            guard objects[argument].value == .failed || objects[argument].role == .ended else { continue }
+            if let error = errors[argument] { return error }
+        }
+        return nil
     }
 
     /// Tasks whose inputs have failed fail in turn. They wait in a queue, for chains may be long.
@@ -121,6 +128,8 @@ extension WorkerMachine {
             // It did not run: that costs no retry.
             tasks[task].attempt += 1
             waitForInputs(task)
+        } else if failure == .inputUnavailable, !tasks[task].isCancelled, let error = failedInput(of: task) {
+            failTask(task) { _ in error }
         } else {
             retryOrFail(task, .taskFailed(failure))
         }
