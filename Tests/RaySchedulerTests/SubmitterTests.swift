@@ -413,10 +413,10 @@ import Testing
         #expect(bed.pushes.map(\.task) == [task(1), task(2)])
     }
 
-    /// Two tasks of one lane, each with an argument on another node, and a request for each.
-    private func twoWithArguments() -> SubmitterBed {
+    /// Tasks of one lane, each with an argument on another node, and a request for each.
+    private func lane(of count: UInt64 = 2) -> SubmitterBed {
         var bed = SubmitterBed()
-        for sequence in 1...2 as ClosedRange<UInt64> {
+        for sequence in 1...count {
             bed.feed(
                 .submit(
                     TaskSubmission(id: task(sequence), schedulingClass: oneCPU, dependencies: [object(sequence)])))
@@ -426,7 +426,7 @@ import Testing
     }
 
     @Test func aTaskWhoseArgumentIsNowhereWaitsForItAnew() {
-        var bed = twoWithArguments()
+        var bed = lane()
         bed.answer(0, [.failed(slots: 1, .argumentGone(object(1)))])
         #expect(bed.resolves == [object(1), object(2), object(1)])
         #expect(bed.submitter.wait(of: task(1)) == .dependencies(1))
@@ -441,13 +441,20 @@ import Testing
 
     /// What a task that runs takes is made again by one that would wait for it, in the request that the first one left.
     @Test func aRequestThatItsTaskHasLeftKeepsNoOtherFromALease() {
-        var bed = twoWithArguments()
+        var bed = lane()
         bed.answer(1, [.granted(bed.grant(on: nodeID(2)))])
         #expect(bed.pushes.map(\.task) == [task(1)], "on the lease that was asked for with the other's argument")
         bed.answer(0, [.failed(slots: 1, .argumentGone(object(1)))])
         #expect(bed.requests.count == 3)
         #expect(bed.requests.last?.request.arguments.map(\.object) == [object(2)])
         #expect(bed.resolves == [object(1), object(2)])
+    }
+
+    @Test func asManyAsALaneMayAskForLeaveRoomForWhoMakesTheirArguments() {
+        var bed = lane(of: 17)
+        #expect(bed.requests.count == 16)
+        for index in 0..<15 { bed.answer(index, [.failed(slots: 1, .argumentGone(object(UInt64(index + 1))))]) }
+        #expect(bed.requests.map { $0.request.arguments[0].object } == (1...17).map(object))
     }
 
     @Test func allArgumentsCountWhenOneIsMadeAnew() {
@@ -466,7 +473,7 @@ import Testing
     }
 
     @Test func whatWaitsAnewCanBeCancelled() {
-        var bed = twoWithArguments()
+        var bed = lane()
         bed.answer(0, [.failed(slots: 1, .argumentGone(object(1)))])
         bed.feed(.cancel(task(1)))
         bed.feed(.resolved(object(1), .failed))
