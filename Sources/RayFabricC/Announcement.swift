@@ -31,19 +31,15 @@ struct Announcement: ~Copyable {
         return true
     }
 
-    /// Takes the announcement back.
-    /// - Returns: whether the thread was counted as a user meanwhile, and has to leave as one.
-    /// Takes the announcement back.
-    /// - Returns: whether the thread was counted as a user meanwhile, and has to leave as one.
+    /// Takes the announcement of a slot back.
+    /// - Returns: whether the thread was counted as its user meanwhile, and has to leave as one.
     @inline(__always)
-    func end() -> Bool {
+    func end(_ address: UInt) -> Bool {
         slot.store(0, ordering: .releasing)
         fence()
-        return counted.load(ordering: .relaxed) != 0 && isCounted()
+        // A mark for another slot came too late for the thread to see: its closer takes it back.
+        return counted.load(ordering: .relaxed) == address && takesBack(address)
     }
-
-    @inline(never)
-    private func isCounted() -> Bool { counted.exchange(0, ordering: .acquiringAndReleasing) != 0 }
 
     @inline(__always)
     private func fence() {
@@ -55,9 +51,10 @@ struct Announcement: ~Copyable {
     /// For a closer that has counted this thread.
     func tellCounted(_ address: UInt) { counted.store(address, ordering: .releasing) }
 
-    /// For a closer that finds this thread gone.
-    /// - Returns: false when the thread was told in time.
-    func untellCounted(_ address: UInt) -> Bool {
+    /// Takes back that the thread is counted, for itself or for a closer that finds it gone.
+    /// - Returns: false when the other one has, and counts.
+    @inline(never)
+    func takesBack(_ address: UInt) -> Bool {
         counted.compareExchange(expected: address, desired: 0, ordering: .acquiringAndReleasing).exchanged
     }
 }

@@ -95,7 +95,20 @@ func bytes(
     return unsafe UnsafeRawBufferPointer(start: try present(start, name), count: count)
 }
 
-func string(_ text: UnsafePointer<CChar>?) -> String? { unsafe text.map { unsafe String(cString: $0) } }
+/// A text of the caller; nil for NULL.
+func string(_ text: UnsafePointer<CChar>?, _ name: StaticString) throws(FabricError) -> String? {
+    guard let text = unsafe text else { return nil }
+    // A path that was mended would be another one.
+    guard let string = unsafe String(validatingCString: text) else {
+        throw FabricError(.invalidArgument, "\(name) is not UTF-8")
+    }
+    return string
+}
+
+func presentString(_ text: UnsafePointer<CChar>?, _ name: StaticString) throws(FabricError) -> String {
+    guard let string = try unsafe string(text, name) else { throw FabricError(.invalidArgument, "\(name) is NULL") }
+    return string
+}
 
 /// Writes a text for `rf_fabric_address` and others.
 func deliver(
@@ -138,8 +151,9 @@ extension ObjectID {
     static func array(
         _ start: UnsafePointer<rf_object_id>?, _ count: Int
     ) throws(FabricError) -> [ObjectID] {
-        guard count >= 0, count <= Int.max / MemoryLayout<rf_object_id>.stride else {
-            throw FabricError(.invalidArgument, "\(UInt(bitPattern: count)) identifiers")
+        guard (0...Int(RF_MAXIMUM_HANDLES)).contains(count) else {
+            throw FabricError(
+                .invalidArgument, "\(UInt(bitPattern: count)) identifiers, at most \(RF_MAXIMUM_HANDLES) at a time")
         }
         guard count > 0 else { return [] }
         let start = unsafe UnsafeRawPointer(try present(start, "ids"))
@@ -161,9 +175,9 @@ public func rf_object_id_parse(
     _ text: UnsafePointer<CChar>?, _ id: UnsafeMutablePointer<rf_object_id>?
 ) -> rf_status {
     answer { () throws(FabricError) in
-        let text = unsafe String(cString: try present(text, "text"))
+        let text = try unsafe presentString(text, "text")
         let target = unsafe try present(id, "id")
-        guard let parsed = ObjectID(text) else { throw FabricError(.invalidArgument, "\(text) is no identifier") }
+        guard let parsed = ObjectID(text) else { throw FabricError(.invalidArgument, "the text is no identifier") }
         unsafe parsed.write(to: target)
     }
 }

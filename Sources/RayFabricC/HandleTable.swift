@@ -118,7 +118,9 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
         guard let thread = unsafe ThreadRecords.current,
             unsafe thread.pointee.announcement.begin(UInt(bitPattern: slot))
         else { return try unsafe use(handle, else: invalid(), body) }
-        defer { if unsafe thread.pointee.announcement.end() { unsafe exit(slot, Self.index(handle)) } }
+        defer {
+            if unsafe thread.pointee.announcement.end(UInt(bitPattern: slot)) { unsafe exit(slot, Self.index(handle)) }
+        }
         // Acquiring: pairs with the releasing in `open`.
         guard Self.isOpen(unsafe slot.pointee.state.load(ordering: .acquiring), generation) else { throw invalid() }
         return try body(unsafe Self.value(of: slot).pointee)
@@ -133,10 +135,11 @@ final class HandleTable<Value: ~Copyable>: SpareOwner, @unchecked Sendable {
             let result = unsafe slot.pointee.state.weakCompareExchange(
                 expected: state, desired: (state | State.ending) + 1, ordering: .acquiringAndReleasing)
             if result.exchanged {
-                ThreadRecords.shared.countUsers(of: UInt(bitPattern: slot)) { change in
+                let isComplete = ThreadRecords.shared.countUsers(of: UInt(bitPattern: slot)) { change in
                     _ = unsafe slot.pointee.state.wrappingAdd(UInt(bitPattern: change), ordering: .relaxed)
                 }
-                unsafe exit(slot, Self.index(handle))
+                // Else somebody may use the value unseen: it stays for ever.
+                if isComplete { unsafe exit(slot, Self.index(handle)) }
                 return true
             }
             state = result.original

@@ -98,9 +98,12 @@ public func rf_get_many(
     _ fabric: OpaquePointer?, _ ids: UnsafePointer<rf_object_id>?, _ count: Int, _ wanted: Int, _ limit_ns: Int64,
     _ objects: UnsafeMutablePointer<OpaquePointer?>?
 ) -> rf_status {
-    answer { () throws(FabricError) in
-        let ids = unsafe try ObjectID.array(ids, count)
+    if let target = unsafe objects, (0...Int(RF_MAXIMUM_HANDLES)).contains(count) {
+        for index in 0..<count { unsafe target[index] = nil }
+    }
+    return answer { () throws(FabricError) in
         let limit = try duration(limit_ns)
+        let ids = unsafe try ObjectID.array(ids, count)
         guard count > 0 else {
             _ = try unsafe fabric.withFabric { fabric throws(FabricError) in
                 try fabric.get([], count: wanted, within: limit).count
@@ -108,7 +111,6 @@ public func rf_get_many(
             return
         }
         let target = unsafe try present(objects, "objects")
-        for index in 0..<count { unsafe target[index] = nil }
         var batch = try unsafe fabric.withFabric { fabric throws(FabricError) in
             try fabric.get(ids, count: wanted, within: limit)
         }

@@ -23,8 +23,8 @@ public func rf_fabric_attach(
 ) -> rf_status {
     answer { () throws(FabricError) in
         let target = unsafe try present(fabric, "fabric")
-        let path = unsafe String(cString: try present(path, "path"))
-        let name = unsafe string(name) ?? "client"
+        let path = try unsafe presentString(path, "path")
+        let name = try unsafe string(name, "name") ?? "client"
         rayfabric_watch_forks()
         unsafe target.pointee = try open(try Fabric(attachingTo: path, name: name))
     }
@@ -51,7 +51,7 @@ public func rf_fabric_connect(
     _ node: UnsafeMutablePointer<rf_node_id>?
 ) -> rf_status {
     answer { () throws(FabricError) in
-        let address = unsafe String(cString: try present(address, "address"))
+        let address = try unsafe presentString(address, "address")
         let limit = try duration(limit_ns)
         let peer = try unsafe fabric.withFabric { fabric throws(FabricError) in
             try fabric.connect(to: address, within: limit)

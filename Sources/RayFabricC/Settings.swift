@@ -20,12 +20,12 @@ struct Settings {
             throw FabricError(.invalidArgument, unsafe "flags \(options.flags), reserved \(options.reserved)")
         }
         if unsafe options.capacity > 0 { capacity = unsafe .bytes(Int(clamping: options.capacity)) }
-        unsafe path = string(options.path)
-        unsafe listen = string(options.listen)
+        path = try unsafe string(options.path, "path")
+        listen = try unsafe string(options.listen, "listen")
         let given = unsafe try bytes(options.key, options.key_size, "key")
         if given.count > 0 { key = unsafe Array(given) }
         transport = unsafe try Self.transport(options.transport)
-        var file = unsafe string(options.file)
+        var file = try unsafe string(options.file, "file")
         if unsafe options.flags & UInt32(RF_OPEN_ENVIRONMENT) != 0 {
             for name in Self.names {
                 if let value = Self.environment("RAYFABRIC_" + name.uppercased()) { try add(name, value) }
@@ -38,7 +38,7 @@ struct Settings {
     private static var names: [String] { ["capacity", "path", "listen", "key", "transport"] }
 
     private static func environment(_ name: String) -> String? {
-        unsafe string(UnsafePointer(getenv(name))).flatMap { $0.isEmpty ? nil : $0 }
+        unsafe getenv(name).map { unsafe String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
     }
 
     /// Adds a setting, unless it is there.
@@ -128,6 +128,7 @@ struct Settings {
             let got = unsafe bytes.withUnsafeMutableBytes { buffer in
                 unsafe read(number, buffer.baseAddress.map { unsafe $0 + count }, buffer.count - count)
             }
+            if got < 0, errno == EINTR { continue }
             guard got >= 0 else { throw failure(errno, "read \(file)") }
             if got == 0 { break }
             count += got
@@ -139,6 +140,7 @@ struct Settings {
     }
 
     private static func failure(_ number: Int32, _ context: String) -> FabricError {
-        FabricError(number == EACCES || number == EPERM ? .permissionDenied : .invalidArgument, errno: number, context)
+        let error = systemError(number, context)
+        return error.code == .system ? FabricError(.invalidArgument, errno: number, context) : error
     }
 }

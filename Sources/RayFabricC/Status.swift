@@ -12,8 +12,13 @@ extension FabricError.Code {
     static let tooManyHandles = Self(rawValue: UInt16(RF_TOO_MANY_HANDLES))
     static let bufferTooSmall = Self(rawValue: UInt16(RF_BUFFER_TOO_SMALL))
 
-    /// The same number: a test holds both lists together.
-    var status: rf_status { rf_status(rawValue) }
+    /// The same number: a test holds both lists together. What the header does not name can only have come from
+    /// another process.
+    var status: rf_status {
+        let status = rf_status(rawValue)
+        return rawValue == 0 || RayFabricC.name(of: status).description == "RF_UNKNOWN"
+            ? rf_status(RF_PROTOCOL_VIOLATION) : status
+    }
 }
 
 /// Runs a call of the C interface: its errors become a status and a text.

@@ -129,24 +129,29 @@ final class ThreadRecords: Sendable {
 
     /// Counts those who use a slot that is closed to new ones, for a closer who counts as a user itself.
     /// - Parameter count: adds to the number of users.
-    func countUsers(of slot: UInt, _ count: (Int) -> Void) {
+    /// - Returns: false when some may not have been seen, because the system has come to forbid membarrier(2).
+    func countUsers(of slot: UInt, _ count: (Int) -> Void) -> Bool {
         records.withLock { records in
-            fence()
+            guard fence() else { return false }
             let users = unsafe records.all.filter { unsafe $0.pointee.announcement.isOf(slot) }
-            guard unsafe !users.isEmpty else { return }
+            guard unsafe !users.isEmpty else { return true }
             for index in unsafe users.indices {
                 count(1)
                 unsafe users[index].pointee.announcement.tellCounted(slot)
             }
-            fence()
+            let isComplete = fence()
             for index in unsafe users.indices where unsafe !users[index].pointee.announcement.isOf(slot) {
-                if unsafe users[index].pointee.announcement.untellCounted(slot) { count(-1) }
+                if unsafe users[index].pointee.announcement.takesBack(slot) { count(-1) }
             }
+            return isComplete
         }
     }
 
     /// All threads of the process pass a fence, or pass their own.
-    private func fence() {
-        if !hasMembarrier || rayfabric_membarrier() != 0 { atomicMemoryFence(ordering: .sequentiallyConsistent) }
+    /// - Returns: false when they should, and do not.
+    private func fence() -> Bool {
+        if hasMembarrier { return rayfabric_membarrier() == 0 }
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        return true
     }
 }

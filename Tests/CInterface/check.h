@@ -30,6 +30,9 @@ void check_true(int is_true, const char *text, const char *file, int line);
 /* A fabric of its own for a test. */
 rf_fabric *open_fabric(uint64_t capacity, const char *path);
 rf_fabric *open_node(const char *listen, const char *key);
+/* Two nodes of this process at that host, which have nothing but that transport, and an object that is pulled: what the
+ * first call that failed returned. */
+rf_status pull_with(const char *host, int32_t transport);
 rf_object_id put_text(rf_fabric *fabric, const char *text);
 /* An identifier that nobody ever made, of the same process as `near`. */
 rf_object_id missing_id(rf_object_id near, uint8_t number);

@@ -142,7 +142,12 @@ static void null_pointers(void) {
     EXPECT(RF_OBJECT_TOO_LARGE, rf_draft_create(fabric, 1 << 30, NULL, 0, &draft, &data));
     EXPECT(RF_INVALID_ARGUMENT, rf_put(fabric, "x", 1, large, sizeof large, &id));
     EXPECT(RF_INVALID_ARGUMENT, rf_get_many(fabric, &id, SIZE_MAX, 1, 0, &object));
+    EXPECT(RF_INVALID_ARGUMENT, rf_get_many(fabric, &id, (size_t)RF_MAXIMUM_HANDLES + 1, 1, 0, &object));
     EXPECT(RF_INVALID_ARGUMENT, rf_delete(fabric, &id, SIZE_MAX / 2));
+    EXPECT(RF_INVALID_ARGUMENT, rf_delete(fabric, &id, (size_t)1 << 40));
+    object = (rf_object *)fabric;
+    EXPECT(RF_INVALID_ARGUMENT, rf_get_many(fabric, &id, 1, 1, -1, &object));
+    CHECK(object == NULL);
     EXPECT(RF_OK, rf_queue_close(queue));
     EXPECT(RF_OK, rf_fabric_close(fabric));
 }

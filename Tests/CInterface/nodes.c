@@ -46,6 +46,41 @@ static void pulling(void) {
     EXPECT(RF_OK, rf_fabric_close(here));
 }
 
+rf_status pull_with(const char *host, int32_t transport) {
+    enum { size = 1 << 20 };
+    static unsigned char data[size];
+    char listen[64], address[64];
+    rf_fabric_options options;
+    rf_fabric *here = NULL, *there = NULL;
+    rf_object_id id;
+    rf_object *object = NULL;
+    rf_view view;
+    rf_status status;
+    snprintf(listen, sizeof listen, "%s:0", host);
+    memset(data, 0x5a, sizeof data);
+    rf_view_init(&view);
+    rf_fabric_options_init(&options);
+    options.capacity = 16 << 20;
+    options.listen = listen;
+    options.key = key;
+    options.key_size = strlen(key);
+    options.transport = transport;
+    status = rf_fabric_open(&options, &there);
+    if (status == RF_OK) status = rf_fabric_open(&options, &here);
+    if (status == RF_OK) status = rf_fabric_address(there, address, sizeof address, NULL);
+    if (status == RF_OK) status = rf_fabric_connect(here, address, 20 * SECOND, NULL);
+    if (status == RF_OK) status = rf_put(there, data, size, NULL, 0, &id);
+    if (status == RF_OK) status = rf_get(here, &id, 20 * SECOND, &object, &view);
+    if (status != RF_OK) puts(rf_last_error());
+    if (object) {
+        CHECK(view.size == size && memcmp(view.data, data, size) == 0);
+        EXPECT(RF_OK, rf_object_release(object));
+    }
+    if (here) EXPECT(RF_OK, rf_fabric_close(here));
+    if (there) EXPECT(RF_OK, rf_fabric_close(there));
+    return failures == 0 || status != RF_OK ? status : RF_INVALID_ARGUMENT;
+}
+
 static void strangers(void) {
     rf_fabric *here = open_node("127.0.0.1:0", key), *other = open_node(NULL, "another key of 16");
     rf_fabric_options options;
@@ -136,6 +171,8 @@ static void strange_servers(void) {
 
 void test_nodes(void) {
     pulling();
+    EXPECT(RF_OK, pull_with("127.0.0.1", RF_TRANSPORT_URING_OR_NIO));
+    EXPECT(RF_OK, pull_with("127.0.0.1", RF_TRANSPORT_NIO));
     strangers();
     strange_servers();
 }

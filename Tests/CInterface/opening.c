@@ -38,6 +38,9 @@ static void values(void) {
     options.maximum_objects = UINT64_MAX;
     EXPECT(RF_INVALID_ARGUMENT, open_and_close(&options));
     options.maximum_objects = 0;
+    options.path = "/tmp/\377";
+    EXPECT(RF_INVALID_ARGUMENT, open_and_close(&options));
+    options.path = NULL;
     options.listen = "nowhere";
     EXPECT(RF_ADDRESS_INVALID, open_and_close(&options));
     options.listen = "0.0.0.0:0";

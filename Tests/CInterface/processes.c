@@ -56,6 +56,7 @@ static int open_without_uring(void) {
     options.flags = RF_OPEN_NETWORK;
     options.transport = RF_TRANSPORT_URING_OR_NIO;
     if (rf_fabric_open(&options, &fabric) != RF_OK || rf_fabric_close(fabric) != RF_OK) return 1;
+    if (pull_with("127.0.0.1", RF_TRANSPORT_URING_OR_NIO) != RF_OK) return 1;
     options.transport = RF_TRANSPORT_URING;
     return (int)rf_fabric_open(&options, &fabric);
 }
@@ -65,6 +66,12 @@ static int use_threads_without_membarrier(void) {
     if (!forbid(SYS_membarrier, ENOSYS)) return 1;
     test_threads();
     return failures != 0;
+}
+
+/* The same where it was there once. */
+static int lose_membarrier(void) {
+    EXPECT(RF_OK, rf_fabric_close(open_fabric(4 << 20, NULL)));
+    return use_threads_without_membarrier();
 }
 
 /* Opens a fabric as a user that may have no thread more than this one. Ends at once: a sanitizer's search for leaks wants
@@ -80,40 +87,6 @@ static int open_without_threads(void) {
     options.capacity = 4 << 20;
     status = rf_fabric_open(&options, &fabric);
     _exit(strstr(rf_last_error(), "EAGAIN") ? (int)status : 1);
-}
-
-/* Two nodes of this process at that host, which have nothing but RDMA: what the first call that failed returned. */
-static int pull_by_rdma(const char *host) {
-    enum { size = 1 << 20 };
-    static unsigned char data[size];
-    char listen[64], address[64];
-    rf_fabric_options options;
-    rf_fabric *here = NULL, *there = NULL;
-    rf_object_id id;
-    rf_object *object = NULL;
-    rf_view view;
-    rf_status status;
-    snprintf(listen, sizeof listen, "%s:0", host);
-    memset(data, 0x5a, sizeof data);
-    rf_view_init(&view);
-    rf_fabric_options_init(&options);
-    options.capacity = 16 << 20;
-    options.listen = listen;
-    options.key = "0123456789abcdef";
-    options.key_size = 16;
-    options.transport = RF_TRANSPORT_VERBS;
-    status = rf_fabric_open(&options, &there);
-    if (status == RF_OK) status = rf_fabric_open(&options, &here);
-    if (status == RF_OK) status = rf_fabric_address(there, address, sizeof address, NULL);
-    if (status == RF_OK) status = rf_fabric_connect(here, address, 20 * SECOND, NULL);
-    if (status == RF_OK) status = rf_put(there, data, size, NULL, 0, &id);
-    if (status == RF_OK) status = rf_get(here, &id, 20 * SECOND, &object, &view);
-    if (status == RF_OK && (view.size != size || memcmp(view.data, data, size) != 0)) return 255;
-    if (status != RF_OK) puts(rf_last_error());
-    if (object) EXPECT(RF_OK, rf_object_release(object));
-    if (here) EXPECT(RF_OK, rf_fabric_close(here));
-    if (there) EXPECT(RF_OK, rf_fabric_close(there));
-    return failures == 0 ? (int)status : 255;
 }
 
 /* Connects where there is no network at all. */
@@ -142,15 +115,19 @@ static int babble(const char *path) {
     return 0;
 }
 
-/* Says to a client what no host says. */
-static int pretend_to_host(const char *path) {
+/* Says to a client what no host says: nonsense, or that it refuses with a code that is none. */
+static int pretend_to_host(const char *path, const char *answer, size_t size) {
     struct sockaddr_un place;
-    char hello[512];
-    int connection, listener = unix_socket(path, &place);
+    char hello[512], early[256];
+    int connection, listener;
+    /* The socket has its name only once it listens. */
+    snprintf(early, sizeof early, "%s-early", path);
+    listener = unix_socket(early, &place);
     if (bind(listener, (struct sockaddr *)&place, sizeof place) != 0 || listen(listener, 1) != 0) return 1;
+    if (rename(early, path) != 0) return 1;
     connection = accept(listener, NULL, NULL);
     if (recv(connection, hello, sizeof hello, 0) <= 0) return 2;
-    if (send(connection, "what no host says", 17, 0) != 17) return 3;
+    if (send(connection, answer, size, 0) != (ssize_t)size) return 3;
     while (recv(connection, hello, sizeof hello, 0) > 0) continue;
     return 0;
 }
@@ -161,10 +138,13 @@ int child_main(const char *role, const char *argument) {
     if (strcmp(role, "no-uring") == 0) return open_without_uring();
     if (strcmp(role, "no-membarrier") == 0) return use_threads_without_membarrier();
     if (strcmp(role, "no-threads") == 0) return open_without_threads();
-    if (strcmp(role, "rdma") == 0) return pull_by_rdma(argument);
+    if (strcmp(role, "rdma") == 0) return (int)pull_with(argument, RF_TRANSPORT_VERBS);
     if (strcmp(role, "no-network") == 0) return connect_without_network();
     if (strcmp(role, "babble") == 0) return babble(argument);
-    if (strcmp(role, "pretend") == 0) return pretend_to_host(argument);
+    if (strcmp(role, "pretend") == 0) return pretend_to_host(argument, "what no host says", 17);
+    if (strcmp(role, "refuse-0") == 0) return pretend_to_host(argument, "\2\0\0\0\0", 5);
+    if (strcmp(role, "refuse-999") == 0) return pretend_to_host(argument, "\2\347\3\0\0", 5);
+    if (strcmp(role, "late-membarrier") == 0) return lose_membarrier();
     return 1;
 }
 
@@ -196,15 +176,20 @@ static void lost_host(void) {
 }
 
 static void strange_hosts(void) {
+    static const char *const roles[] = {"pretend", "refuse-0", "refuse-999"};
     char path[256];
     rf_fabric *fabric = NULL;
-    int child;
-    temporary_path(path, sizeof path, "strange");
-    child = start_child("pretend", path);
-    await_file(path);
-    EXPECT(RF_PROTOCOL_VIOLATION, rf_fabric_attach(path, "test", &fabric));
-    CHECK(end_of(child) == 0);
-    unlink(path);
+    size_t index;
+    for (index = 0; index < sizeof roles / sizeof roles[0]; index++) {
+        int child;
+        temporary_path(path, sizeof path, roles[index]);
+        child = start_child(roles[index], path);
+        await_file(path);
+        EXPECT(RF_PROTOCOL_VIOLATION, rf_fabric_attach(path, "test", &fabric));
+        CHECK(end_of(child) == 0);
+        unlink(path);
+    }
+    temporary_path(path, sizeof path, "nobody");
     if (getuid() == 0) {
         fabric = open_fabric(4 << 20, path);
         EXPECT(RF_ATTACH_REFUSED, end_of(start_child("nobody", path)));
@@ -216,6 +201,7 @@ static void poor_systems(void) {
     EXPECT(RF_IO_URING_FORBIDDEN, end_of(start_child("no-uring", "")));
     EXPECT(RF_SYSTEM, end_of(start_child("no-threads", "")));
     CHECK(end_of(start_child("no-membarrier", "")) == 0);
+    CHECK(end_of(start_child("late-membarrier", "")) == 0);
 }
 
 static void without_network(void) {

@@ -14,14 +14,14 @@
  *          status.
  * Waiting  Every wait has a limit, in nanoseconds; 0 does not wait, a negative one is RF_INVALID_ARGUMENT.
  *          Functions without a limit do not wait for other programs, or at most 5 seconds for the process
- *          that hosts the store (then RF_PEER_UNRESPONSIVE), or for memory of the store up to 30 seconds
- *          where that is said.
+ *          that hosts the store (then RF_PEER_UNRESPONSIVE), or up to 30 seconds where that is said.
  * Fork     A process that has opened or attached to a fabric may fork, but its child must not use the library:
- *          there every function that takes a handle, and opening, return RF_FORKED. Programs that the child
+ *          there every function that returns a status does RF_FORKED, but rf_check_abi(). Programs that the child
  *          executes are not concerned. A child that lives on keeps its parent's objects pinned after the
  *          parent has died.
  * Signals  The library installs no signal handler, changes no environment variable and prints nothing. Its own
- *          threads block all signals.
+ *          threads block all signals. No function may be called from a signal handler, and a thread that is in
+ *          one must not be cancelled (pthread_cancel).
  * Growing  Structures begin with struct_size, which the caller sets to their size; the functions that end in
  *          _init do it, and set the rest to zero, the default. Members that the library does not know must be
  *          zero, those that the caller does not know are left alone.
@@ -109,7 +109,7 @@ enum {
     RF_STRUCT_SIZE = 102,      /* struct_size is wrong, or a member that this version does not know is set */
     RF_ABI_MISMATCH = 103,     /* compiled with a header that this library does not serve */
     RF_TOO_MANY_HANDLES = 104, /* RF_MAXIMUM_HANDLES of a kind are open */
-    RF_BUFFER_TOO_SMALL = 105  /* the text does not fit; the length that it needs was written */
+    RF_BUFFER_TOO_SMALL = 105  /* the text does not fit; the length that it needs was written, where one is asked for */
 };
 
 /* Handles of one kind that may be open at a time, in a process; one less for each other thread that has released
@@ -168,8 +168,8 @@ RF_API rf_status rf_object_id_parse(const char *text, rf_object_id *id);
 /* The use of a store, by this process. */
 typedef struct rf_fabric rf_fabric;
 
-/* Told of what an operator should know, in one line. Called on a thread of the library; must return soon and
- * must not call the library. */
+/* Told of what an operator should know, in one line. Called on a thread of the library, or on the one that is in
+ * rf_fabric_open(); must return soon and must not call the library. */
 typedef void (*rf_log_function)(void *context, const char *message);
 
 /* How nodes are connected. */
@@ -216,7 +216,7 @@ typedef struct rf_fabric_options {
     uint64_t prefault;        /* bytes of memory made ready ahead of demand; 0: 128 MiB */
     rf_log_function log;      /* NULL: nothing is logged */
     void *log_context;
-    uint32_t maximum_clients; /* most attached processes, this one included; 0: 256 */
+    uint32_t maximum_clients; /* most attached processes; this one is one, and its network another; 0: 256 */
     uint32_t reserved;        /* 0 */
 } rf_fabric_options;
 
@@ -258,8 +258,9 @@ RF_API rf_status rf_fabric_address(rf_fabric *fabric, char *text, size_t capacit
 typedef struct rf_draft rf_draft;
 
 /* Copies `size` bytes at `data` into a new object: one copy. Up to 64 KiB of metadata travel with it. Pointers
- * may be NULL where their size is 0. Waits for memory up to 30 seconds if other threads or processes are about
- * to free some. RF_OBJECT_TOO_LARGE, RF_STORE_FULL, RF_OUT_OF_MEMORY, RF_TOO_MANY_OBJECTS, RF_HOST_LOST, ... */
+ * may be NULL where their size is 0. Waits up to 30 seconds for memory, if other threads or processes are about
+ * to free some, and for a host that does not answer. RF_OBJECT_TOO_LARGE, RF_STORE_FULL, RF_OUT_OF_MEMORY,
+ * RF_TOO_MANY_OBJECTS, RF_DEADLINE_EXCEEDED, RF_HOST_LOST, ... */
 RF_API rf_status rf_put(rf_fabric *fabric, const void *data, size_t size, const void *metadata, size_t metadata_size,
                         rf_object_id *id);
 
@@ -270,7 +271,9 @@ RF_API rf_status rf_draft_create(rf_fabric *fabric, size_t size, const void *met
                                  rf_draft **draft, void **data);
 
 /* Makes the object visible to all, for ever unchanged: its memory must not be written any more. No copy. The
- * handle ends, whatever the status. Any other status than RF_OK: there is no object. */
+ * handle ends, whatever the status. Any other status than RF_OK: there is no object; but with RF_DEADLINE_EXCEEDED,
+ * when the host of a store that is nearly full of objects has not answered for 30 seconds, it may still come to be,
+ * and nobody knows its identifier. */
 RF_API rf_status rf_draft_seal(rf_draft *draft, rf_object_id *id);
 
 /* Drops the draft; its memory is free again and must not be touched any more. The handle ends. */
@@ -303,8 +306,9 @@ static inline void rf_view_init(rf_view *view) {
 RF_API rf_status rf_get(rf_fabric *fabric, const rf_object_id *id, int64_t limit_ns, rf_object **object,
                         rf_view *view);
 
-/* Gets `count` objects, and returns as soon as `wanted` of them are there. `objects` has `count` places; those of
- * objects that are not there receive NULL, and so do all with any status but RF_OK. Otherwise as rf_get(). */
+/* Gets `count` objects, at most RF_MAXIMUM_HANDLES, and returns as soon as `wanted` of them are there. `objects` has
+ * `count` places; those of objects that are not there receive NULL, and so do all with any status but RF_OK.
+ * Otherwise as rf_get(). */
 RF_API rf_status rf_get_many(rf_fabric *fabric, const rf_object_id *ids, size_t count, size_t wanted,
                              int64_t limit_ns, rf_object **objects);
 
@@ -317,7 +321,7 @@ RF_API rf_status rf_object_release(rf_object *object);
 /* Whether an object is in this node's store: 1 or 0. */
 RF_API rf_status rf_contains(rf_fabric *fabric, const rf_object_id *id, int32_t *found);
 
-/* Deletes `count` objects: they can not be got any more; who holds one keeps it until it is released.
+/* Deletes `count` objects, at most RF_MAXIMUM_HANDLES: they can not be got any more; who holds one keeps it until it is released.
  * RF_OBJECT_NOT_FOUND for the first that is not there, but for an own object that the store has yet to hear of; the
  * others are deleted all the same. */
 RF_API rf_status rf_delete(rf_fabric *fabric, const rf_object_id *ids, size_t count);
@@ -335,7 +339,7 @@ typedef struct rf_completion {
     int32_t reserved;  /* 0 */
 } rf_completion;
 
-/* A queue for at most `capacity` gets, under way or ended and not taken. The handle is the caller's, to be closed
+/* A queue for at most `capacity` gets, 1 to 1048576, under way or ended and not taken. The handle is the caller's, to be closed
  * with rf_queue_close(), before or after the fabric. */
 RF_API rf_status rf_queue_create(rf_fabric *fabric, size_t capacity, rf_queue **queue);
 

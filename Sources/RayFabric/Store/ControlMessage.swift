@@ -116,7 +116,10 @@ enum ControlReply: Equatable {
         var reader = WireReader(bytes)
         switch try reader.uint8() {
         case 1: self = .welcome(client: Int(try reader.uint32()), worker: try reader.workerID())
-        case 2: self = .refused(.init(rawValue: try reader.uint16()), try reader.string(limit: Self.maximumTextBytes))
+        case 2:
+            let code = FabricError.Code(rawValue: try reader.uint16())
+            guard FabricError.Code.all.contains(code) else { throw .malformed }
+            self = .refused(code, try reader.string(limit: Self.maximumTextBytes))
         case 3: self = .mapped(generation: try reader.uint64())
         case 4: self = .done
         case 5: self = .text(try reader.string(limit: Self.maximumTextBytes))

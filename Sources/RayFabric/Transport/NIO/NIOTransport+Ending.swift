@@ -81,6 +81,8 @@
                 events.append(.closed(connection.id, failure))
             }
             drop(connection.socket)
+            // They know each other.
+            connection.socket.connection = nil
             release(connection)
         }
 

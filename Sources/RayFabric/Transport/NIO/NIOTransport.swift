@@ -55,11 +55,14 @@
             waker = try Waker()
             inbox = NIOInbox(waker: waker, maximumHalfOpen: configuration.maximumHalfOpen)
             directory = PeerDirectory(maximumConnectionsPerPeer: configuration.maximumConnectionsPerPeer)
+            Self.blockSignals(of: group)
         }
 
         deinit {
             // Closes all channels. It fails only when it is called twice.
             try? group.syncShutdownGracefully()
+            // A socket and its connection know each other.
+            for socket in sockets.values { socket.connection = nil }
         }
 
         public var maximumMessageBytes: Int { WireLimits.messageBytes }
