@@ -298,6 +298,30 @@ final class Cluster {
         return task
     }
 
+    func submitStream(_ worker: WorkerID, retries: Int? = 3) -> TaskID {
+        guard let task = workers[worker]?.makeStreamID() else { fatalError("no worker \(worker)") }
+        feed(
+            worker,
+            .submit(
+                TaskSubmission(
+                    task: task, returns: 1, isStream: true, arguments: [], maximumRetries: retries, lineageBytes: 100)))
+        return task
+    }
+
+    /// An item of a stream is made where it runs.
+    func produce(
+        _ task: TaskID, on worker: WorkerID, attempt: UInt32 = 1, _ index: UInt32, contents: [ObjectID] = [],
+        stored: Bool = false
+    ) {
+        if stored { store(CopyID(object: task.returnID(Int(index)), attempt: attempt), at: worker.node) }
+        let value = stored ? ObjectValue.stored(size: 1 << 20) : .inline([UInt8(index)])
+        feed(worker, .itemProduced(task, attempt: attempt, index: index, ReturnedValue(value, contents: contents)))
+    }
+
+    func endStream(_ task: TaskID, on worker: WorkerID, attempt: UInt32 = 1, items: UInt32) {
+        feed(worker, .taskFinished(task, attempt: attempt, .streamed(items: items)))
+    }
+
     /// Pushes a task to a worker, which starts it, once the owner says that the inputs are there.
     func start(_ task: TaskID, on worker: WorkerID, _ arguments: [ObjectID] = []) {
         if offers[task] == nil { run(for: .milliseconds(100)) }

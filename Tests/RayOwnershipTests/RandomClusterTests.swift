@@ -19,6 +19,8 @@ struct RandomRun {
     var running: [(task: TaskID, attempt: UInt32, worker: WorkerID, arguments: [ObjectID])] = []
     var arguments: [TaskID: [ObjectID]] = [:]
     var returns: [TaskID: Int] = [:]
+    /// Items that streams have made so far, in any attempt.
+    var items: [TaskID: UInt32] = [:]
     var waiters: [(waiter: UInt64, worker: WorkerID)] = []
     var lastNode: UInt64 = 0
 
@@ -54,12 +56,14 @@ struct RandomRun {
     mutating func step() {
         switch Int.random(in: 0..<100, using: &random) {
         case 0..<12: put()
-        case 12..<24: submit()
+        case 12..<21: submit()
+        case 21..<24: submitStream()
         case 24..<42: startOne()
         case 42..<58: finishOne()
         case 58..<72: take()
         case 72..<90: dropOne()
-        case 90..<94: getOne()
+        case 90..<93: getOne()
+        case 93: readItem()
         case 94..<97: moveCopies()
         default: if faults, random.chance(0.3) { strike() }
         }
@@ -86,6 +90,24 @@ struct RandomRun {
         for index in 0..<count { handles[worker, default: []].append(task.returnID(index)) }
     }
 
+    private mutating func submitStream() {
+        guard let worker = liveWorker() else { return }
+        let task = cluster.submitStream(worker, retries: random.chance(0.2) ? 0 : 3)
+        (returns[task], items[task]) = (1, 0)
+        handles[worker, default: []].append(task.returnID(0))
+    }
+
+    /// The owner of a stream takes an item from it, which may not be there yet, and never be.
+    private mutating func readItem() {
+        let streams = items.keys.filter { task in
+            cluster.counts(task.owner) && handles[task.owner, default: []].contains(task.returnID(0))
+        }
+        guard let task = pick(streams.sorted()), let made = items[task] else { return }
+        let item = task.returnID(Int(UInt32.random(in: 1...made + 2, using: &random)))
+        cluster.take(task.owner, item)
+        if cluster.knows(task.owner, item) { handles[task.owner, default: []].append(item) }
+    }
+
     private mutating func startOne() {
         guard let task = pick(cluster.offers.keys.filter { cluster.counts($0.owner) }.sorted()),
             let attempt = cluster.offers[task], let worker = liveWorker()
@@ -99,6 +121,10 @@ struct RandomRun {
         guard !running.isEmpty else { return }
         let run = running.remove(at: Int.random(in: running.indices, using: &random))
         guard cluster.isAlive(run.worker) else { return }
+        if let made = items[run.task], random.chance(0.7) {
+            produce(run.task, run.attempt, on: run.worker, UInt32.random(in: 1...made + 2, using: &random))
+            return running.append(run)
+        }
         if random.chance(0.1) {
             return cluster.feed(run.worker, .taskFinished(run.task, attempt: run.attempt, .failed(.outOfMemory)))
         }
@@ -108,11 +134,24 @@ struct RandomRun {
             run.attempt == 1 ? some(of: usable, atMost: 2) : [cluster.put(run.worker)]
         }
         defer { if run.attempt > 1 { for objects in inside { cluster.drop(run.worker, objects[0]) } } }
+        if let made = items[run.task] {
+            return cluster.endStream(run.task, on: run.worker, attempt: run.attempt, items: made)
+        }
         for (index, objects) in inside.enumerated() {
             contents[CopyID(object: run.task.returnID(index), attempt: run.attempt)] = objects
         }
         cluster.finish(
             run.task, on: run.worker, attempt: run.attempt, contents: inside, stored: random.chance(0.5))
+    }
+
+    private mutating func produce(_ task: TaskID, _ attempt: UInt32, on worker: WorkerID, _ index: UInt32) {
+        let copy = CopyID(object: task.returnID(Int(index)), attempt: attempt)
+        guard contents[copy] == nil else { return }
+        let usable = handles[worker, default: []].filter { hasValue($0, at: worker) }
+        let inside = attempt == 1 ? some(of: usable, atMost: 2) : []
+        contents[copy] = inside
+        cluster.produce(task, on: worker, attempt: attempt, index, contents: inside, stored: random.chance(0.5))
+        items[task] = max(items[task] ?? 0, index)
     }
 
     /// A process makes a handle from an argument, from inside of an object that it holds, or one more of one it has.

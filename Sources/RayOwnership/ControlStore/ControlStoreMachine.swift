@@ -104,7 +104,7 @@ public struct ControlStoreMachine: Sendable {
             guard links.peer(peer) == .raylet(of: worker.node) else { return }
             declareDead(.worker(worker), cause)
         // Not for the control store: a peer that says these to it is mistaken.
-        case .register, .registered, .refused, .release, .returned, .completed, .follow, .unfollow, .status,
+        case .register, .registered, .refused, .release, .returned, .completed, .item, .follow, .unfollow, .status,
             .copies, .reconcile, .free, .pin, .verify, .missing, .welcome, .died, .settled, .fenced, .adopt,
             .adopted, .disown:
             break

@@ -117,7 +117,7 @@ public struct HolderMachine: Sendable {
         case .applied(let epoch): applied(epoch, by: peer)
         case .inquire(let worker): inquired(worker)
         // Not for a raylet: a peer that says these to one is mistaken.
-        case .register, .registered, .refused, .release, .returned, .completed, .follow, .unfollow, .copies,
+        case .register, .registered, .refused, .release, .returned, .completed, .item, .follow, .unfollow, .copies,
             .reconcile, .missing, .join, .exited, .fenced, .adopt, .adopted, .disown:
             break
         }

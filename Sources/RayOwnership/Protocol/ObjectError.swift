@@ -47,6 +47,8 @@ public struct ObjectError: Error, Hashable, Sendable {
         case freed
         /// Its owner does not know it, or any more: all references that the owner knew of are gone.
         case outOfScope
+        /// It would be an item of a stream that has ended before it.
+        case endOfStream
         /// The wait for it ended before it came.
         case deadlineExceeded
     }
@@ -90,6 +92,7 @@ extension ObjectError.Reason {
         case .taskFailed(let failure): "its task failed (\(failure))"
         case .freed: "it was freed by request"
         case .outOfScope: "its owner knows of no reference to it"
+        case .endOfStream: "its stream has no such item"
         case .deadlineExceeded: "the wait for it ended first"
         }
     }

@@ -65,6 +65,8 @@ public enum OwnershipMessage: Sendable, Equatable {
 
     // Tasks: from the worker that ran one to the one that submitted it.
     case completed(TaskCompletion)
+    /// A stream has one more item. All come before `completed`.
+    case item(StreamItem)
 
     // Directory: between who holds copies or wants them, and the owner.
     /// To the owner: tell me the state of this object now, and whenever it changes.
@@ -143,6 +145,8 @@ public struct TaskCompletion: Sendable, Equatable {
     public enum Outcome: Sendable, Equatable {
         /// One for each return, in order.
         case succeeded([Return])
+        /// A stream has ended after so many items, all of which were told.
+        case streamed(items: UInt32)
         case failed(TaskFailure)
         case cancelled
     }
@@ -162,6 +166,22 @@ public struct TaskCompletion: Sendable, Equatable {
         self.attempt = attempt
         self.outcome = outcome
         self.kept = kept
+    }
+}
+
+/// One item of a stream, from the attempt that made it.
+public struct StreamItem: Sendable, Equatable {
+    public var task: TaskID
+    public var attempt: UInt32
+    /// From 1; `task.returnID(index)` is the item.
+    public var index: UInt32
+    public var value: TaskCompletion.Return
+
+    public init(task: TaskID, attempt: UInt32, index: UInt32, value: TaskCompletion.Return) {
+        self.task = task
+        self.attempt = attempt
+        self.index = index
+        self.value = value
     }
 }
 

@@ -43,7 +43,7 @@ struct ObjectRecord: Sendable {
     var keeper = Keeper.nobody
     var keeperSlot: Slot = .absent
     var keeperToken: UInt64 = 0
-    /// Objects found inside of this one, which rely on it.
+    /// Objects found inside of this one, which rely on it; in the owner's record of a stream, its unread items.
     var kept: Slot = .absent
 
     var value = ValueState.pending
@@ -119,12 +119,16 @@ struct ObjectRecord: Sendable {
         static let isInStatusQueue = Flags(rawValue: 16)
         /// A borrower's: the owner tells us its state.
         static let isFollowing = Flags(rawValue: 32)
+        /// The first return of a stream: the stream itself.
+        static let isStream = Flags(rawValue: 64)
+        /// An item that its stream holds, since nobody has read it yet.
+        static let isUnread = Flags(rawValue: 128)
     }
 
     /// True if something in this process holds it, other than objects found inside of it.
     var isHeldHere: Bool {
         handles > 0 || tasks > 0 || containers > 0 || loans > 0 || waiters != .absent
-            || !flags.isDisjoint(with: [.exported, .detached])
+            || !flags.isDisjoint(with: [.exported, .detached, .isUnread])
     }
 
     /// True if the value is there to be read, as far as is known.

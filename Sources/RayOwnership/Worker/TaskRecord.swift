@@ -6,7 +6,9 @@ internal import RayCore
 struct TaskRecord: Sendable {
     var id: TaskID
     var attempt: UInt32 = 1
+    /// Of a stream as many as are known, the stream itself counted.
     var returns: UInt32
+    var isStream = false
     /// Records of returns that exist.
     var liveReturns: UInt32
     /// Inputs that are not there yet.

@@ -45,6 +45,8 @@ public enum WorkerEvent: Sendable {
     /// A pushed task is about to start. `arguments` are all references that came with it, nested ones too. Repeats are
     /// ignored.
     case taskStarted(TaskID, attempt: UInt32, arguments: [ObjectID])
+    /// A task that is a stream has made an item, from 1, in any order. All are fed before `taskFinished`.
+    case itemProduced(TaskID, attempt: UInt32, index: UInt32, ReturnedValue)
     /// It ended. Handles that the function has dropped were released before.
     case taskFinished(TaskID, attempt: UInt32, TaskOutcome)
 
@@ -67,8 +69,10 @@ public enum Provenance: Hashable, Sendable {
 /// A task that a worker submits. Its returns are `ObjectID`s with the task's sequence and those after it.
 public struct TaskSubmission: Sendable {
     public var task: TaskID
-    /// At least 1; the machine gave out as many.
+    /// At least 1; the machine gave out as many. 1 for a stream.
     public var returns: Int
+    /// Whether it returns as many items as it likes, one after the other: docs/ownership.md, Streams.
+    public var isStream: Bool
     /// Arguments by reference. The task runs once they are there, and fails if one has failed.
     public var arguments: [ObjectID]
     /// References inside of arguments by value. They are protected, not waited for.
@@ -79,11 +83,12 @@ public struct TaskSubmission: Sendable {
     public var lineageBytes: Int
 
     public init(
-        task: TaskID, returns: Int, arguments: [ObjectID], nested: [ObjectID] = [], maximumRetries: Int?,
-        lineageBytes: Int
+        task: TaskID, returns: Int, isStream: Bool = false, arguments: [ObjectID], nested: [ObjectID] = [],
+        maximumRetries: Int?, lineageBytes: Int
     ) {
         self.task = task
         self.returns = returns
+        self.isStream = isStream
         self.arguments = arguments
         self.nested = nested
         self.maximumRetries = maximumRetries
@@ -92,7 +97,7 @@ public struct TaskSubmission: Sendable {
 }
 
 extension TaskID {
-    /// The object that is a return of this task.
+    /// The object that is a return of this task. Of a stream, 0 is the stream itself, and its items are those from 1.
     public func returnID(_ index: Int) -> ObjectID {
         ObjectID(owner: owner, sequence: sequence &+ UInt64(truncatingIfNeeded: index))
     }
@@ -102,6 +107,8 @@ extension TaskID {
 public enum TaskOutcome: Sendable {
     /// One for each return, in order. Errors of the user's function are values.
     case succeeded([ReturnedValue])
+    /// A stream of so many items.
+    case streamed(items: UInt32)
     case failed(TaskFailure)
     case cancelled
 }

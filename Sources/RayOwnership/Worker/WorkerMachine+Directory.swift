@@ -48,7 +48,7 @@ extension WorkerMachine {
         guard links.peer(peer).number == WorkerID.raylet(of: links.peer(peer).node).number else { return }
         let node = peers[peer].node
         guard let slot = find(report.copy.object), objects[slot].role == .owner else {
-            if report.state != .removed { orphaned(report.copy, at: node) }
+            if report.state != .removed, !isItemUnderWay(report.copy) { orphaned(report.copy, at: node) }
             return
         }
         let pair = locations.find(slot, node, in: objects[slot].locations)

@@ -49,19 +49,21 @@ extension WorkerMachine {
     private mutating func lendContents(of outcome: TaskOutcome, to caller: Slot) -> TaskCompletion.Outcome {
         switch outcome {
         case .failed(let failure): return .failed(failure)
+        case .streamed(let items): return .streamed(items: items)
         case .cancelled: return .cancelled
         case .succeeded(let values):
-            return .succeeded(
-                values.map { value in
-                    let contents = value.contents.compactMap { object -> LentReference? in
-                        guard let slot = findOrBorrow(object, .outOfBand) else { return nil }
-                        let token = barrier.makeToken()
-                        lend(slot, to: caller, .content, token: token)
-                        return LentReference(object: object, token: token)
-                    }
-                    return TaskCompletion.Return(value: value.value, contents: contents)
-                })
+            return .succeeded(values.map { lendContents(of: $0, to: caller) })
         }
+    }
+
+    mutating func lendContents(of value: ReturnedValue, to caller: Slot) -> TaskCompletion.Return {
+        let contents = value.contents.compactMap { object -> LentReference? in
+            guard let slot = findOrBorrow(object, .outOfBand) else { return nil }
+            let token = barrier.makeToken()
+            lend(slot, to: caller, .content, token: token)
+            return LentReference(object: object, token: token)
+        }
+        return TaskCompletion.Return(value: value.value, contents: contents)
     }
 
     /// Arguments, and what was found inside of them, that this process goes on holding: the caller, which has held them

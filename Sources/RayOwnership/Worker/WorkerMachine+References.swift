@@ -6,7 +6,7 @@ extension WorkerMachine {
     // MARK: Handles
 
     mutating func handleCreated(_ object: ObjectID, _ provenance: Provenance) {
-        guard let slot = findOrBorrow(object, provenance) else { return }
+        guard let slot = readItem(object) ?? findOrBorrow(object, provenance) else { return }
         objects[slot].handles += 1
     }
 

@@ -45,6 +45,7 @@ extension WorkerMachine {
         objects[slot].inline = nil
         orderAllFreed(slot)
         releaseContents(slot)
+        if objects[slot].flags.contains(.isStream) { releaseUnread(of: slot) }
     }
 
     private mutating func releaseContents(_ slot: Slot) {

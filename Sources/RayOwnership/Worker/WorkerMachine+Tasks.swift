@@ -9,6 +9,9 @@ extension WorkerMachine {
             submission.task.owner == id && submission.task.sequence + UInt64(submission.returns) <= lastSequence + 1,
             "\(submission.task) is not from makeTaskID")
         precondition(taskOfSequence[submission.task.sequence] == nil, "\(submission.task) exists")
+        precondition(
+            !submission.isStream || (submission.returns == 1 && submission.task.sequence & Self.streamMask == 0),
+            "\(submission.task) is not from makeStreamID")
         let task = makeTask(submission)
         if tasks[task].arguments.count == submission.arguments.count + submission.nested.count {
             waitForInputs(task)
@@ -22,13 +25,15 @@ extension WorkerMachine {
         let retries = submission.maximumRetries.map { UInt32(clamping: $0) }
         let task = tasks.insert(
             TaskRecord(
-                id: submission.task, returns: UInt32(submission.returns), liveReturns: UInt32(submission.returns),
-                retriesLeft: retries, hadRetries: retries != 0, lineageBytes: max(0, submission.lineageBytes)))
+                id: submission.task, returns: UInt32(submission.returns), isStream: submission.isStream,
+                liveReturns: UInt32(submission.returns), retriesLeft: retries, hadRetries: retries != 0,
+                lineageBytes: max(0, submission.lineageBytes)))
         taskOfSequence[submission.task.sequence] = task
         for index in 0..<submission.returns {
             let slot = makeOwnRecord(submission.task.returnID(index))
             objects[slot].handles = 1
             objects[slot].task = task
+            if submission.isStream { objects[slot].flags.insert(.isStream) }
         }
         for argument in submission.arguments { take(argument, for: task) }
         tasks[task].inputs = tasks[task].arguments.count
@@ -86,7 +91,7 @@ extension WorkerMachine {
 
     // MARK: Attempts
 
-    private func find(_ task: TaskID, _ attempt: UInt32) -> Slot? {
+    func find(_ task: TaskID, _ attempt: UInt32) -> Slot? {
         guard task.owner == id, let slot = taskOfSequence[task.sequence], tasks[slot].attempt == attempt else {
             return nil
         }
@@ -178,7 +183,10 @@ extension WorkerMachine {
         else { return declined(completion, peer) }
         leaveExecutor(task)
         switch completion.outcome {
-        case .succeeded(let returns) where returns.count == Int(tasks[task].returns):
+        case .streamed(let items) where tasks[task].isStream:
+            for reference in completion.kept { acceptKept(reference, by: peer) }
+            endStream(task, items)
+        case .succeeded(let returns) where returns.count == Int(tasks[task].returns) && !tasks[task].isStream:
             for (index, value) in returns.enumerated() {
                 accept(value, as: completion.task.returnID(index), completion.attempt, from: peer)
             }
@@ -186,6 +194,9 @@ extension WorkerMachine {
             succeed(task)
         case .succeeded(let returns):
             for value in returns { declineContents(value.contents, from: peer) }
+            for reference in completion.kept { acceptKept(reference, by: peer) }
+            retryOrFail(task, .taskFailed(.refused))
+        case .streamed:
             for reference in completion.kept { acceptKept(reference, by: peer) }
             retryOrFail(task, .taskFailed(.refused))
         case .failed(let failure):
@@ -199,7 +210,7 @@ extension WorkerMachine {
     }
 
     /// One return of a task that succeeded. A value that is still there is kept, since somebody may have read it.
-    private mutating func accept(
+    mutating func accept(
         _ value: TaskCompletion.Return, as object: ObjectID, _ attempt: UInt32, from peer: Slot
     ) {
         let node = peers[peer].node
@@ -220,7 +231,7 @@ extension WorkerMachine {
         seal(slot, value.value, contents: contents, attempt: attempt, at: nodes[node].id)
     }
 
-    private mutating func decline(_ value: TaskCompletion.Return, _ copy: CopyID, at node: Slot, from peer: Slot) {
+    mutating func decline(_ value: TaskCompletion.Return, _ copy: CopyID, at node: Slot, from peer: Slot) {
         if case .stored = value.value { orderFreed(copy, at: node) }
         declineContents(value.contents, from: peer)
     }
@@ -236,7 +247,7 @@ extension WorkerMachine {
         for reference in completion.kept { acceptKept(reference, by: peer) }
     }
 
-    private mutating func succeed(_ task: Slot) {
+    mutating func succeed(_ task: Slot) {
         guard tasks[task].canRunAgain, hasStoredReturn(task) else { return forget(task, tasks[task].refusal) }
         for argument in tasks[task].arguments { releaseInput(argument) }
         tasks[task].state = .finished
@@ -249,7 +260,7 @@ extension WorkerMachine {
         guard tasks[task].liveReturns > 0 else { return false }
         return (0..<Int(tasks[task].returns)).contains { index in
             guard let slot = find(tasks[task].id.returnID(index)) else { return false }
-            return objects[slot].value == .sealed && objects[slot].inline == nil
+            return objects[slot].value == .lost || (objects[slot].value == .sealed && objects[slot].inline == nil)
         }
     }
 

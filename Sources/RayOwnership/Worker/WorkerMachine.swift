@@ -117,6 +117,13 @@ public struct WorkerMachine: Sendable {
         return TaskID(owner: id, sequence: first)
     }
 
+    /// An identifier for a task that is a stream, and with it those of its items.
+    public mutating func makeStreamID() -> TaskID {
+        let first = (lastSequence | Self.streamMask) + 1
+        lastSequence = first | Self.streamMask
+        return TaskID(owner: id, sequence: first)
+    }
+
     // MARK: Driving
 
     /// When `timer` is due, or `.never`.
@@ -155,6 +162,7 @@ public struct WorkerMachine: Sendable {
         case .attemptRejected(let task, let attempt, let failure): reject(task, attempt, failure)
         case .cancel(let task): cancel(task)
         case .taskStarted(let task, let attempt, let arguments): start(task, attempt, arguments)
+        case .itemProduced(let task, let attempt, let index, let value): produce(task, attempt, index, value)
         case .taskFinished(let task, let attempt, let outcome): finish(task, attempt, outcome)
         case .received(let envelope): received(envelope)
         case .timer: timer()
@@ -206,6 +214,7 @@ public struct WorkerMachine: Sendable {
         case .release(let object, let claim): release(object, claim, peer)
         case .returned(let kind, let token): returned(kind, token, peer)
         case .completed(let completion): completed(completion, peer)
+        case .item(let item): arrived(item, peer)
         case .follow(let object): follow(object, peer)
         case .unfollow(let object): unfollow(object, peer)
         case .status(let object, let status): statusChanged(object, status)

@@ -130,7 +130,7 @@ struct Judge {
         case .outOfScope:
             // The last task that takes an object may end while its scheduler still asks where its arguments are.
             if isWanted, objects[error.object]?.isTainted != true { inexact(object, error, "it can be reached") }
-        case .freed, .borrowed: inexact(object, error, "nobody asked for that")
+        case .freed, .borrowed, .endOfStream: inexact(object, error, "nobody asked for that")
         case .cancelled:
             if !hasCancelled { inexact(object, error, "nobody cancelled anything") }
         case .taskFailed: break

@@ -57,7 +57,7 @@ extension ObjectError {
         case .lostRetriesDisabled: .lostRetriesDisabled
         case .lostRetriesExhausted: .lostRetriesExhausted
         case .lostLineageEvicted: .lostLineageEvicted
-        case .lostCancelled, .borrowed, .freed: nil
+        case .lostCancelled, .borrowed, .freed, .endOfStream: nil
         case .cancelled: .cancelled
         case .workerDied: .workerDied
         case .taskFailed: .taskFailed

@@ -52,7 +52,8 @@ extension Cluster {
             if bug == .completionLost { broken.message = nothing }
         case .free: if bug == .freeLost { broken.message = .free([]) }
         case .died: if bug == .deathNotTold, worker(envelope.receiver) != nil { broken.message = nothing }
-        case .register, .registered, .refused, .release, .returned, .follow, .unfollow, .status, .copies, .reconcile,
+        case .item, .register, .registered, .refused, .release, .returned, .follow, .unfollow, .status, .copies,
+            .reconcile,
             .pin,
             .verify, .missing, .join, .welcome, .applied, .settled, .inquire, .exited, .fenced, .adopt, .adopted,
             .disown:
