@@ -382,4 +382,145 @@ import Testing
         #expect(
             cluster.delivered[waiter] == .failed(ObjectError(root.returnID(0), .taskFailed(.outOfDisk))))
     }
+
+    @Test func concurrentRecoveries_areOne() {
+        let task = cluster.make(owner, on: worker)
+        cluster.declareDead(far)
+        let waiters = (0..<3).map { _ in cluster.get(owner, task.returnID(0)) }
+        for _ in 0..<3 { cluster.feed(owner, .recover(task.returnID(0))) }
+        cluster.run(for: .seconds(1))
+        #expect(cluster.offers == [task: 2])
+        #expect(cluster.workers[owner]?.statistics.recoveredByTask == 1)
+        cluster.start(task, on: helper)
+        cluster.finish(task, on: helper, attempt: 2, stored: true)
+        cluster.run(for: .seconds(1))
+        #expect(waiters.allSatisfy { cluster.failure($0) == nil && cluster.delivered[$0] != nil })
+        cluster.drop(owner, task.returnID(0))
+        cluster.run()
+        cluster.expectEmpty()
+    }
+
+    @Test func cachedCopy_servesWhoReadsWhileNothingRunsAgain() {
+        let task = cluster.make(owner, on: worker)
+        cluster.pull(CopyID(object: task.returnID(0), attempt: 1), to: near)
+        cluster.run(for: .seconds(1))
+        cluster.declareDead(far)
+        cluster.run(for: .seconds(1))
+        let waiter = cluster.get(owner, task.returnID(0))
+        guard case .located(let located) = cluster.delivered[waiter] else {
+            Issue.record("the copy is not offered")
+            return
+        }
+        #expect(located.locations.map(\.node) == [near] && located.attempt == 1)
+        cluster.drop(owner, task.returnID(0))
+        cluster.run()
+        cluster.expectEmpty()
+    }
+
+    /// One task with a large specification pushes out several with small ones; the one that is too large for the limit
+    /// alone goes itself.
+    @Test func lineageEvicted_asManyAsTheBytesDemand() {
+        let small = Cluster()
+        small.lineageBytes = 300
+        let home = small.node(1)
+        let owner = small.worker(on: home)
+        small.run(for: .seconds(1))
+        func make(_ bytes: Int) -> TaskID {
+            let task = small.submit(owner, bytes: bytes)
+            small.start(task, on: owner)
+            small.finish(task, on: owner, stored: true)
+            small.run(for: .seconds(1))
+            return task
+        }
+        let tasks = [100, 100, 50].map(make)
+        #expect(small.workers[owner]?.lineageBytes == 250)
+        let large = make(200)
+        #expect(small.forgotten == [tasks[0], tasks[1]], "the oldest, and no more than needed")
+        #expect(small.workers[owner]?.lineageBytes == 250)
+        let tooLarge = make(301)
+        #expect(small.forgotten == [tasks[0], tasks[1], tasks[2], large, tooLarge])
+        #expect(small.workers[owner]?.statistics.lineageEvictions == 5)
+        for task in tasks + [large, tooLarge] { small.drop(owner, task.returnID(0)) }
+        small.run()
+        small.expectEmpty()
+    }
+
+    @Test(arguments: [false, true])
+    func retry_mayReturnInlineWhatWasStored(wasStored: Bool) {
+        let task = cluster.submit(owner, returns: 2)
+        cluster.start(task, on: worker)
+        // The second return lies in the store in any case, and is what is lost.
+        for index in 0...1 where wasStored || index == 1 {
+            cluster.store(CopyID(object: task.returnID(index), attempt: 1), at: far)
+        }
+        let stored = ReturnedValue(.stored(size: 1 << 20))
+        let inline = ReturnedValue(.inline([5]))
+        cluster.feed(worker, .taskFinished(task, attempt: 1, .succeeded([wasStored ? stored : inline, stored])))
+        cluster.run(for: .seconds(1))
+        cluster.declareDead(far)
+        cluster.run(for: .seconds(1))
+        cluster.start(task, on: helper)
+        cluster.feed(helper, .taskFinished(task, attempt: 2, .succeeded([inline, inline])))
+        cluster.run(for: .seconds(1))
+        for index in 0...1 {
+            #expect(cluster.delivered[cluster.get(owner, task.returnID(index))] == .inline([5]))
+            cluster.drop(owner, task.returnID(index))
+        }
+        #expect(cluster.forgotten == [task], "what travels in messages needs no lineage")
+        cluster.run()
+        cluster.expectEmpty()
+    }
+
+    /// Calls of an actor are tasks that run in one process: with retries what they returned is made again by the next
+    /// incarnation, without them it is lost.
+    @Test(arguments: [0, 1])
+    func actorTask_isMadeAgainOnlyWithRetries(retries: Int) {
+        let calls = (0..<2).map { _ in cluster.make(owner, on: worker, retries: retries) }
+        cluster.declareDead(far)
+        cluster.run(for: .seconds(1))
+        guard retries > 0 else {
+            for call in calls {
+                #expect(cluster.failure(cluster.get(owner, call.returnID(0))) == .lostRetriesDisabled)
+            }
+            return
+        }
+        #expect(cluster.offers == [calls[0]: 2, calls[1]: 2])
+        for call in calls {
+            cluster.start(call, on: helper)
+            cluster.finish(call, on: helper, attempt: 2, stored: true)
+            cluster.drop(owner, call.returnID(0))
+        }
+        cluster.run()
+        cluster.expectEmpty()
+    }
+
+    @Test func copyOnDisk_endsWithItsNodeAsOneInMemory() {
+        let task = cluster.make(owner, on: worker)
+        // Spilling is the node's own affair: the copy stays complete, and the owner hears nothing.
+        let sent = cluster.sent
+        cluster.feed(far, .sealed(CopyID(object: task.returnID(0), attempt: 1), size: 1 << 20))
+        cluster.run(for: .milliseconds(100))
+        #expect(cluster.sent == sent)
+        cluster.declareDead(far)
+        cluster.run(for: .seconds(1))
+        #expect(cluster.offers == [task: 2])
+        cluster.feed(owner, .cancel(task))
+        cluster.drop(owner, task.returnID(0))
+        cluster.run()
+        cluster.expectEmpty()
+    }
+
+    @Test func ownerGone_aReferenceFoundLaterHasItsError() {
+        let object = cluster.put(helper)
+        cluster.kill(helper, .killed)
+        cluster.run(for: .seconds(1))
+        cluster.take(worker, object)
+        #expect(cluster.failure(cluster.get(worker, object)) == .ownerDied(.killed))
+        let dependent = cluster.submit(worker, [object])
+        #expect(cluster.failure(cluster.get(worker, dependent.returnID(0))) == .ownerDied(.killed))
+        cluster.drop(worker, object)
+        cluster.drop(worker, dependent.returnID(0))
+        cluster.run()
+        cluster.expectEmpty()
+    }
 }

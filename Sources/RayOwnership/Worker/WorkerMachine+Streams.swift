@@ -90,7 +90,7 @@ extension WorkerMachine {
         if let task = find(item.task, item.attempt), tasks[task].isStream, tasks[task].state == .running,
             tasks[task].executor == peer
         {
-            if let stream = stream(of: object), objects[stream].inline == nil { _ = openItem(object, of: stream) }
+            if let stream = stream(of: object) { _ = openItem(object, of: stream) }
             accept(item.value, as: object, item.attempt, from: peer)
         } else {
             let copy = CopyID(object: object, attempt: item.attempt)
