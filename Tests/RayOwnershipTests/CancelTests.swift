@@ -102,12 +102,19 @@ import Testing
     }
 
     @Test func cancel_byWhoIsNotTheOwner_doesNothing() {
+        // Its own first task has the same number.
+        let other = cluster.submit(worker)
         let task = cluster.submit(owner)
+        #expect(other.sequence == task.sequence)
         cluster.start(task, on: worker)
         cluster.feed(worker, .cancel(task))
+        #expect(cluster.stopped.isEmpty)
+        #expect(cluster.summary(other.returnID(0), at: worker)?.state == .pending)
         cluster.finish(task, on: worker)
         cluster.run(for: .seconds(1))
         #expect(cluster.delivered[cluster.get(owner, task.returnID(0))] == .inline([2]))
+        cluster.feed(worker, .cancel(other))
+        cluster.drop(worker, other.returnID(0))
         expectNothingLeft([task])
     }
 }

@@ -13,6 +13,14 @@ struct Faults {
     static let rough = Faults(loss: 0.1, duplication: 0.1, latency: 50_000...5_000_000)
 }
 
+/// What the network does to one message.
+enum Fate {
+    case deliver
+    case lose
+    /// Once more, a tenth of a second later.
+    case repeatLate
+}
+
 /// Nodes, submitters, the workers that nodes start, and a control store.
 struct Cluster {
     enum Step {
@@ -34,6 +42,10 @@ struct Cluster {
 
     var random: SeededRandom
     var faults: Faults
+    /// Decides about each message, before `faults` do.
+    var fate: (_ message: SchedulerMessage, _ from: Party, _ to: Party, _ now: Timestamp) -> Fate = { _, _, _, _ in
+        .deliver
+    }
     var now = Timestamp(nanoseconds: 1)
     private var entries: [Entry] = []
     private var order: UInt64 = 0
@@ -276,6 +288,11 @@ struct Cluster {
 
     private mutating func send(_ message: SchedulerMessage, from sender: Party, to party: Party) {
         messages += 1
+        switch fate(message, sender, party, now) {
+        case .deliver: break
+        case .lose: return
+        case .repeatLate: schedule(.deliver(message, from: sender, to: party), after: 100_000_000)
+        }
         for copy in 0..<2 {
             if copy == 1, !random.chance(faults.duplication) { return }
             if random.chance(faults.loss) { continue }

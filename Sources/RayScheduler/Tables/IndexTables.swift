@@ -110,6 +110,11 @@ struct Fifo<Element: Sendable>: Sendable {
 
     mutating func append(_ element: Element) { elements.append(element) }
 
+    /// Changes each element, in order.
+    mutating func change(_ body: (inout Element) -> Void) {
+        for index in start..<elements.count { body(&elements[index]) }
+    }
+
     mutating func popFirst() -> Element? {
         guard !isEmpty else { return nil }
         let element = elements[start]
