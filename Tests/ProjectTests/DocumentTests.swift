@@ -46,6 +46,50 @@ private func brokenLinks(of document: String, text: String) -> [String] {
     }
 }
 
+/// The table of docs/scenarios.md: each row has tests that exist, or says why not.
+@Suite struct ScenarioTableTests {
+    private static let folders = ["RayOwnershipTests", "RaySchedulerTests", "RaySimulationTests"]
+
+    /// What is wrong with a row.
+    /// - Parameter declares: whether a file of tests, without its ending, declares a function.
+    private func faults(in row: Substring, _ declares: (_ file: String, _ test: String) -> Bool) -> [String] {
+        let columns = row.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
+        guard columns.count == 2 else { return ["\(row): not two columns"] }
+        if columns[1].hasPrefix("Not here: ") { return [] }
+        let named = columns[1].matches(of: #/`(?<test>\w+)` in `(?<file>\w+)`/#)
+        if named.isEmpty { return ["\(columns[0]): no test, and no reason"] }
+        return named.filter { !declares(String($0.file), String($0.test)) }.map { "\($0.file) has no \($0.test)" }
+    }
+
+    private func rows(of text: String) -> [Substring] {
+        text.split(separator: "\n").filter {
+            $0.hasPrefix("| ") && !$0.hasPrefix("| scenario ") && !$0.hasPrefix("| --- ")
+        }
+    }
+
+    @Test func eachTestOfTheTableExists() throws {
+        let files = try Self.folders.flatMap { try Repository.swiftFiles(in: "Tests/\($0)") }
+        let found = rows(of: try Repository.contents(of: "docs/scenarios.md")).flatMap { row in
+            faults(in: row) { name, test in
+                files.contains { file in
+                    file.path.hasSuffix("/\(name).swift") && file.code.contains { $0.contains("func \(test)(") }
+                }
+            }
+        }
+        #expect(found == [])
+    }
+
+    @Test func badRowsAreFound() {
+        let row = { (shown: String) in faults(in: "| a thing happens | \(shown) |") { $0 == "ATests" && $1 == "is" } }
+        #expect(row("`is` in `ATests`") == [])
+        #expect(row("Not here: it can not happen") == [])
+        #expect(row("`is` in `ATests`, `gone` in `ATests`") == ["ATests has no gone"])
+        #expect(row("`is` in `BTests`") == ["BTests has no is"])
+        #expect(row("somewhere") == ["a thing happens: no test, and no reason"])
+        #expect(row("`is` in `ATests` | more") != [])
+    }
+}
+
 /// The fenced blocks of a Markdown text in the given language, in order.
 private func blocks(of language: String, in text: String) -> [String] {
     text.components(separatedBy: "\n```\(language)\n").dropFirst().compactMap {

@@ -383,6 +383,41 @@ import Testing
             cluster.delivered[waiter] == .failed(ObjectError(root.returnID(0), .taskFailed(.outOfDisk))))
     }
 
+    /// What a task was given inside of an argument was freed since, for it can be made again: when the task runs again, it is.
+    @Test func nestedArgument_isMadeAgainWithTheTask() {
+        let inner = cluster.make(owner, on: worker).returnID(0)
+        guard let task = cluster.workers[owner]?.makeTaskID(returns: 1) else { return }
+        cluster.feed(
+            owner,
+            .submit(
+                TaskSubmission(
+                    task: task, returns: 1, arguments: [], nested: [inner], maximumRetries: 3, lineageBytes: 100)))
+        cluster.start(task, on: worker, [inner])
+        cluster.finish(task, on: worker, stored: true)
+        cluster.drop(owner, inner)
+        cluster.run(for: .seconds(1))
+        #expect(cluster.summary(inner, at: owner)?.state == .released)
+        cluster.declareDead(far)
+        cluster.run(for: .seconds(1))
+        cluster.start(task, on: helper, [inner])
+        cluster.take(helper, inner, .task(task))
+        let waiter = cluster.get(helper, inner)
+        cluster.run(for: .seconds(1))
+        #expect(cluster.delivered[waiter] == nil, "it is being made")
+        let source = TaskID(owner: owner, sequence: inner.sequence)
+        let maker = cluster.worker(on: near)
+        cluster.start(source, on: maker)
+        cluster.finish(source, on: maker, attempt: 2, stored: true)
+        cluster.run(for: .seconds(1))
+        #expect(cluster.failure(waiter) == nil && cluster.delivered[waiter] != nil)
+        cluster.drop(helper, inner)
+        cluster.finish(task, on: helper, attempt: 2, stored: true)
+        cluster.run(for: .seconds(1))
+        cluster.drop(owner, task.returnID(0))
+        cluster.run()
+        cluster.expectEmpty()
+    }
+
     @Test func concurrentRecoveries_areOne() {
         let task = cluster.make(owner, on: worker)
         cluster.declareDead(far)

@@ -199,6 +199,31 @@ private struct HubBed {
         #expect(versions(bed).count <= 4, "at most one each tenth of a second")
     }
 
+    @Test func aRestartedControlStoreIsToldAgainWhatHasNotChanged() {
+        var bed = NodeBed(capacity(4))
+        func versions(_ bed: NodeBed) -> [UInt64] {
+            bed.others.compactMap { if case .report(let report) = $0 { report.version } else { nil } }
+        }
+        func hear(_ incarnation: UInt32) {
+            let batch = ViewBatch(incarnation: incarnation, from: 0, to: 0, reports: [])
+            bed.feed(.received(.views(batch), from: .controlStore))
+            bed.advance(.milliseconds(100))
+        }
+        bed.advance(.milliseconds(100))
+        bed.feed(.received(.reportReceived(version: 1), from: .controlStore))
+        hear(1)
+        #expect(versions(bed) == [1])
+        hear(2)
+        #expect(versions(bed) == [1, 2])
+        bed.feed(.received(.reportReceived(version: 1), from: .controlStore))
+        bed.advance(.milliseconds(100))
+        #expect(versions(bed) == [1, 2, 2], "the old one's word does not count")
+        bed.feed(.received(.reportReceived(version: 2), from: .controlStore))
+        hear(2)
+        hear(1)
+        #expect(versions(bed) == [1, 2, 2])
+    }
+
     @Test func aNodeThatHearsNothingAsks() {
         var bed = NodeBed(capacity(4))
         bed.advance(.zero)

@@ -52,11 +52,11 @@ extension Step {
     var used: [Variable] {
         switch self {
         case .compute: []
-        case .put(_, _, let holding): holding
+        case .put(_, _, let holding), .putDetached(_, _, let holding): holding
         case .submit(_, let arguments, _): arguments.map(\.subject)
         case .get(let variables): variables
         case .take(let source, _, _): [source]
-        case .drop(let variable), .keep(let variable), .cancel(let variable): [variable]
+        case .drop(let variable), .keep(let variable), .cancel(let variable), .disown(let variable): [variable]
         case .createActor: []
         case .call(let actor, _, let arguments, _): [actor] + arguments.map(\.subject)
         }
@@ -64,16 +64,18 @@ extension Step {
 
     var made: [Variable] {
         switch self {
-        case .put(let variable, _, _), .take(_, _, let variable), .createActor(let variable): [variable]
+        case .put(let variable, _, _), .putDetached(let variable, _, _), .take(_, _, let variable),
+            .createActor(let variable):
+            [variable]
         case .submit(_, _, let variables), .call(_, _, _, let variables): variables
-        case .compute, .get, .drop, .keep, .cancel: []
+        case .compute, .get, .drop, .keep, .cancel, .disown: []
         }
     }
 
     var callee: (recipe: Int, arguments: Int)? {
         switch self {
         case .submit(let recipe, let arguments, _), .call(_, let recipe, let arguments, _): (recipe, arguments.count)
-        case .compute, .put, .get, .take, .drop, .keep, .createActor, .cancel: nil
+        case .compute, .put, .putDetached, .get, .take, .drop, .keep, .createActor, .cancel, .disown: nil
         }
     }
 }
@@ -109,6 +111,27 @@ extension Argument {
             }
         }
         #expect(kinds == ["cut", "clog", "slow", "killWorker", "killNode", "loseCopy"])
+    }
+
+    @Test func whatWasAddedLaterIsDrawnApart() {
+        var kinds: Set<String> = []
+        for seed in 0..<50 as Range<UInt64> {
+            var random = SeededRandom(seed: seed, concern: .faults)
+            let first = FaultPlan(.all, count: 10, nodes: 4, duration: 1_000_000, random: &random)
+            var plan = first
+            var additions = SeededRandom(seed: seed, concern: .additions)
+            plan.add(.all, nodes: 4, duration: 1_000_000, random: &additions)
+            #expect(plan.faults.map(\.time) == plan.faults.map(\.time).sorted())
+            #expect((1...4).contains(plan.faults.count - 10))
+            for fault in plan.faults where !first.faults.contains(where: { "\($0)" == "\(fault)" }) {
+                kinds.insert("\(fault.kind)".prefix { $0 != "(" }.description)
+                if case .drain(let node) = fault.kind { #expect((1...3).contains(node)) }
+            }
+            var none = FaultPlan()
+            none.add([.nodes, .drains], nodes: 1, duration: 1_000, random: &additions)
+            #expect(none.faults.isEmpty, "the only node stays")
+        }
+        #expect(kinds == ["drain", "restartControlStore"])
     }
 
     @Test func onlyWhatWasAskedForIsDrawn() {

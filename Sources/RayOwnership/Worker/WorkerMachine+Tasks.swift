@@ -314,7 +314,11 @@ extension WorkerMachine {
         lineageLists.remove(task, from: &lineage)
         lineageBytes -= tasks[task].lineageBytes
         countAttempt(task)
-        for argument in tasks[task].arguments { objects[argument].tasks += 1 }
+        for argument in tasks[task].arguments {
+            objects[argument].tasks += 1
+            // Also what it does not wait for has to be there again, for it may ask.
+            if objects[argument].value == .released { recoverSoon(argument) }
+        }
         statistics.recoveredByTask += 1
         waitForInputs(task)
     }

@@ -1,6 +1,6 @@
 // An actor: it runs the calls of each caller in their order, each once, one at a time.
 
-public import RayCore
+internal import RayCore
 
 /// The calls at one incarnation of an actor. docs/scheduling.md, Calls of actors.
 public struct ActorMachine: Sendable {

@@ -21,7 +21,7 @@ extension NodeMachine {
                 return fail(record, .tooManyRequests, &directives)
             }
             hasChanged = true
-            if nextLook == .never { nextLook = now + configuration.askAround }
+            if nextLook == .never, configuration.policy == .localFirst { nextLook = now + configuration.askAround }
             place(record, now, &view, &directives)
         }
     }
@@ -322,7 +322,7 @@ extension NodeMachine {
     /// The view has changed: what waits here may go elsewhere.
     mutating func reconsider(_ now: Timestamp, _ view: inout ClusterView, _ directives: inout [NodeDirective]) {
         guard requests.waitingSlots > 0 else { return nextLook = .never }
-        if nextLook == .never { nextLook = now + configuration.askAround }
+        if nextLook == .never, configuration.policy == .localFirst { nextLook = now + configuration.askAround }
         for queue in activeQueues where queues[queue].key.group == nil {
             for classIndex in classLinks.indices(of: queues[queue].round) {
                 reconsider(class: classIndex, now, &view, &directives)

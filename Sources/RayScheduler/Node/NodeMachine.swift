@@ -88,6 +88,8 @@ public struct NodeMachine: Sendable {
 
     var hasChanged = true
     var acknowledgedVersion: UInt64 = 0
+    /// Of the control store that was heard last.
+    var controlStoreIncarnation: UInt32 = 1
     var nextReport = Timestamp.zero
     var nextViewPull = Timestamp.zero
     /// When what waits is looked at again, even if no view arrives.
@@ -153,6 +155,7 @@ public struct NodeMachine: Sendable {
         case .reportReceived(let version): acknowledgedVersion = max(acknowledgedVersion, version)
         case .views(let batch):
             nextViewPull = now + configuration.viewSilence
+            noteControlStore(batch.incarnation)
             if let pull = view.apply(batch) { directives.append(.send(.pullViews(pull), to: .controlStore)) }
             for report in batch.reports where report.condition == .dead && report.node != id {
                 submittersDied(&directives) { $0.node == report.node }
@@ -161,6 +164,14 @@ public struct NodeMachine: Sendable {
         case .bundles(let request): received(request, sender, &directives)
         case .answer, .gaveBack, .renewed, .push, .cancelTask, .taskReport, .report, .pullViews, .bundlesAnswer: return
         }
+    }
+
+    /// A control store that has restarted knows nothing of this node until it is told again, though nothing has changed.
+    private mutating func noteControlStore(_ incarnation: UInt32) {
+        guard incarnation > controlStoreIncarnation else { return }
+        controlStoreIncarnation = incarnation
+        // That publishes a new version: what the one before has received does not count.
+        hasChanged = true
     }
 
     /// What every event ends with: room is granted, answers are sent, the node's state is published when due.

@@ -104,6 +104,38 @@ extension Cluster {
         if !isAlive(index, member.node.incarnation) { members(.declareDead(.node(member.node), .crashed)) }
     }
 
+    // MARK: Planned ends
+
+    private func drain(_ node: Int) {
+        guard nodes[node].isAlive, !nodes[node].isDraining else { return }
+        nodes[node].isDraining = true
+        judge.leases.drains(nodes[node].id)
+        nodeScheduler(node, .drain)
+    }
+
+    /// The last lease of a draining node has ended: it leaves.
+    func drained(_ node: Int) {
+        guard nodes[node].isDraining else { return judge.violate(.unexpected, "nobody drains \(nodes[node].id)") }
+        coverage.reach(.nodeDrained)
+        let id = nodes[node].id
+        killNode(node)
+        members(.declareDead(.node(id), .nodeDrained))
+        queue.insert(.restart(node: node), at: now + settings.workerStart)
+        lastFault = max(lastFault, now + settings.workerStart)
+    }
+
+    /// Membership is durable, and so is the owner of detached objects. The states of nodes are not.
+    private func restartControlStore(_ duration: UInt64) {
+        coverage.reach(.controlStoreRestarted)
+        let control = Int32(controlNode)
+        network.cut(Network.Link(source: Network.Link.everyNode, target: control), until: now + duration)
+        network.cut(Network.Link(source: control, target: Network.Link.everyNode), until: now + duration)
+        lastFault = max(lastFault, now + duration)
+        self.control.incarnation += 1
+        self.control.hub = ViewHub(incarnation: self.control.incarnation)
+        for node in self.control.deadNodes { hub(.nodeDied(node)) }
+    }
+
     // MARK: The plan
 
     func strike(_ fault: Fault.Kind) {
@@ -131,6 +163,8 @@ extension Cluster {
             guard nodes[node].isAlive, !candidates.isEmpty else { return }
             kill(candidates[number % candidates.count], cause: .killed)
         case .loseCopy(let node, let number): loseCopy(node, number)
+        case .drain(let node): drain(node)
+        case .restartControlStore(let duration): restartControlStore(duration)
         case .killNode(let node, let restartAfter):
             guard nodes[node].isAlive else { return }
             queue.insert(

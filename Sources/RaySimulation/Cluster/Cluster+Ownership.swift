@@ -39,7 +39,7 @@ extension Cluster {
             digest.fold(object.sequence)
             judge.freed(object, by: workers[worker].id)
         case .recoveryRefused: coverage.reach(.recoveryRefused)
-        case .adopted: judge.violate(.unexpected, "nobody asked for a detached object")
+        case .adopted(_, let task): adopted(worker, task)
         case .died(let death): heard(worker, of: death)
         case .terminate(let cause):
             coverage.reach(.zombieTerminated)
@@ -73,7 +73,10 @@ extension Cluster {
         if specification.isForgotten || (settings.bug == .lineageForgotten && attempt > 1) {
             return judge.violate(.unknownTask, "\(task) is to run and was forgotten")
         }
-        if attempt > 1 { coverage.reach(.taskRunsAgain) }
+        if attempt > 1 {
+            coverage.reach(.taskRunsAgain)
+            judge.runsAgain(task)
+        }
         if let actor = specification.actor {
             call(worker, actor: actor, task, attempt: attempt)
         } else {
@@ -145,6 +148,7 @@ extension Cluster {
                 judge.declared(death)
                 switch death.member {
                 case .node(let node):
+                    control.deadNodes.append(node)
                     hub(.nodeDied(node))
                     global(.nodeDied(node))
                 case .worker(let worker): global(.workerDied(worker))
@@ -161,8 +165,8 @@ extension Cluster {
             switch directive {
             case .send(let envelope): send(envelope, at: controlNode)
             case .freed(let object): judge.freed(object, by: Self.address(1))
-            case .died, .forgetTask: break
-            case .runTask, .stopTask, .abandonTask, .deliver, .recoveryRefused, .adopted, .terminate:
+            case .died, .forgetTask, .recoveryRefused: break
+            case .runTask, .stopTask, .abandonTask, .deliver, .adopted, .terminate:
                 judge.violate(.unexpected, "the owner of detached objects wants \(directive)")
             }
         }

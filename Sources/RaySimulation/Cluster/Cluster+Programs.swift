@@ -58,7 +58,7 @@ extension Cluster {
         if workers[worker].frame?.outstanding == 0 { resumeSoon(worker) } else { block(worker) }
     }
 
-    private func resumeSoon(_ worker: Int) {
+    func resumeSoon(_ worker: Int) {
         guard let frame = workers[worker].frame else { return }
         queue.insert(.resume(worker: worker, frame: frame.serial), at: now)
     }
@@ -94,6 +94,10 @@ extension Cluster {
             queue.insert(.resume(worker: worker, frame: serial), at: now + duration * settings.workFactor)
             return false
         case .put(let variable, let bytes, let holding): put(worker, variable, bytes: bytes, holding: holding)
+        case .putDetached(let variable, let bytes, let holding):
+            putDetached(worker, variable, bytes: bytes, holding: holding)
+            return false
+        case .disown(let variable): disown(worker, variable)
         case .submit(let recipe, let arguments, let results):
             submit(worker, recipe: recipe, arguments: arguments, into: results, actor: nil)
         case .get(let variables):
@@ -117,7 +121,7 @@ extension Cluster {
         return true
     }
 
-    private func object(_ worker: Int, _ variable: Variable) -> ObjectID? {
+    func object(_ worker: Int, _ variable: Variable) -> ObjectID? {
         workers[worker].frame?.variables[variable]
     }
 
@@ -187,7 +191,7 @@ extension Cluster {
     }
 
     /// Puts a reference, which the process has a handle for, into a variable. What was there is let go.
-    private func assign(_ worker: Int, _ variable: Variable, _ object: ObjectID) {
+    func assign(_ worker: Int, _ variable: Variable, _ object: ObjectID) {
         drop(worker, variable)
         workers[worker].frame?.variables[variable] = object
     }
@@ -391,7 +395,7 @@ extension Cluster {
     }
 
     /// A word from two: what a function computes.
-    private func mixed(_ first: UInt64, _ second: UInt64) -> UInt64 {
+    func mixed(_ first: UInt64, _ second: UInt64) -> UInt64 {
         var digest = Digest()
         digest.fold(first)
         digest.fold(second)

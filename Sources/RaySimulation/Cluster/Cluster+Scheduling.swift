@@ -140,7 +140,7 @@ extension Cluster {
         case .stopWorker(let id, let isIdle): stopWorker(id, isIdle: isIdle)
         case .pull(let object): pullArgument(node, object)
         case .release(let object): releaseArgument(node, object)
-        case .drained: judge.violate(.unexpected, "nobody drains \(nodes[node].id)")
+        case .drained: drained(node)
         }
     }
 

@@ -13,6 +13,11 @@ extension Cluster {
             nodes[node].store[copy.object]?.isPinned = false
             evictSoon(node, copy)
         }
+        if settings.faults.contains(.disks), copy.attempt > 1, execution.chance(0.5) {
+            judge.losesCopy()
+            nodes[node].store[copy.object]?.isPinned = false
+            evictSoon(node, copy)
+        }
         if isReading(node, copy.object) { arrived(node, copy.object) }
     }
 

@@ -15,6 +15,7 @@ enum Target: Equatable {
 final class SimulatedNode {
     let id: NodeID
     var isAlive = true
+    var isDraining = false
     let clock: LocalClock
     var scheduler: NodeMachine
     var holder: HolderMachine
@@ -83,6 +84,8 @@ final class SimulatedWorker {
     var assigned: [TaskID: TaskPush] = [:]
     /// Handles that the owner machine was not told of: a planted bug.
     var forgotten: [ObjectID: Int] = [:]
+    /// What becomes the value of the detached object that it waits for.
+    var adoption: (variable: Variable, bytes: Int, contents: [ObjectID])?
     /// Events since the judge looked into the owner machine.
     var uninspected = 0
     /// Set in a worker that has become an actor.
@@ -167,6 +170,12 @@ struct ControlStore {
     /// Owner of detached objects.
     var owner: WorkerMachine
     var hub: ViewHub
+    /// Of the hub: how often it has started.
+    var incarnation: UInt32 = 1
+    /// Nodes that were declared dead.
+    var deadNodes: [NodeID] = []
+    /// Somebody has disowned what dead creators have left.
+    var hasCleanedUp = false
     /// Where the policy has one.
     var global: GlobalScheduler?
     var wakeAt = UInt64.max

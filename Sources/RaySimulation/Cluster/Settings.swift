@@ -63,11 +63,16 @@ package struct Settings: Sendable {
         let policies = SchedulingPolicy.allCases
         let drawnPolicy = random.chance(0.6) ? .localFirst : policies[random.below(policies.count)]
         policy = options.policy ?? drawnPolicy
-        let drawnWorkload = WorkloadKind.allCases[random.below(WorkloadKind.allCases.count)]
+        var additions = SeededRandom(seed: options.seed, concern: .additions)
+        let firstWorkload = WorkloadKind.drawnFirst[random.below(WorkloadKind.drawnFirst.count)]
+        let drawnWorkload = additions.chance(0.1) ? .detached : firstWorkload
         workload = options.workload ?? drawnWorkload
         var drawnFaults: FaultKinds = []
         let share = [0.0, 0.3, 0.6][random.below(3)]
-        for named in FaultKinds.named where random.chance(share) { drawnFaults.insert(named.kind) }
+        for named in FaultKinds.named {
+            let isAddition = FaultKinds.additions.contains(named.kind)
+            if isAddition ? additions.chance(share / 2) : random.chance(share) { drawnFaults.insert(named.kind) }
+        }
         faults = options.faults ?? drawnFaults
         let cores = 1 + random.below(3)
         cpus = (0..<nodes).map { _ in cores }
@@ -93,6 +98,7 @@ package struct Settings: Sendable {
         let window: UInt64 = [5_000_000, 50_000_000, 500_000_000][faultRandom.below(3)]
         plan = FaultPlan(
             faults, count: 1 + faultRandom.below(10), nodes: nodes, duration: window, random: &faultRandom)
+        plan.add(faults, nodes: nodes, duration: window, random: &additions)
         plan.remove(options.withoutFaults)
     }
 }

@@ -26,13 +26,21 @@ package struct FaultKinds: OptionSet, Hashable, Sendable {
 
     /// Copies vanish from stores, even those that were to stay.
     package static let copies = FaultKinds(rawValue: 1 << 9)
+    /// Nodes are drained, leave, and come back as new incarnations.
+    package static let drains = FaultKinds(rawValue: 1 << 10)
+    /// The control store is away for a while, and forgets what it knew of nodes' resources.
+    package static let restarts = FaultKinds(rawValue: 1 << 11)
+    /// Copies of what was made again vanish as well.
+    package static let disks = FaultKinds(rawValue: 1 << 12)
 
     /// Every kind with its name, in the order of their bits.
     package static let named: [(name: String, kind: FaultKinds)] = [
         ("loss", .loss), ("duplication", .duplication), ("reordering", .reordering), ("cuts", .cuts),
         ("clogs", .clogs), ("slowness", .slowness), ("skew", .skew), ("workers", .workers), ("nodes", .nodes),
-        ("copies", .copies),
+        ("copies", .copies), ("drains", .drains), ("restarts", .restarts), ("disks", .disks),
     ]
+    /// Kinds that were added later, and are drawn apart.
+    static let additions: FaultKinds = [.drains, .restarts, .disks]
     package static let all = FaultKinds(named.map(\.kind))
 
     /// Parses names with commas between them, `none` or `all`; nil for anything else.
@@ -66,6 +74,8 @@ package struct Fault: Sendable {
         case killNode(Int, restartAfter: UInt64?)
         /// Drops the copy whose turn it is, by the order of objects.
         case loseCopy(node: Int, number: Int)
+        case drain(node: Int)
+        case restartControlStore(nanoseconds: UInt64)
     }
 
     package var time: UInt64
@@ -103,6 +113,21 @@ package struct FaultPlan: Sendable {
                         1 + random.below(nodes - 1), restartAfter: random.chance(0.8) ? length : nil)
                 }
             if let kind { faults.append(Fault(time: time, kind: kind)) }
+        }
+        faults.sort { $0.time < $1.time }
+    }
+
+    /// Draws up to four more of the kinds that were added later.
+    package mutating func add(_ kinds: FaultKinds, nodes: Int, duration: UInt64, random: inout SeededRandom) {
+        for _ in 0..<1 + random.below(4) {
+            let time = UInt64(random.below(Int(duration)))
+            let length = 1_000_000 + random.exponential(mean: duration)
+            let node = 1 + random.below(max(1, nodes - 1))
+            if random.chance(0.5) {
+                if kinds.contains(.drains), nodes > 1 { faults.append(Fault(time: time, kind: .drain(node: node))) }
+            } else if kinds.contains(.restarts) {
+                faults.append(Fault(time: time, kind: .restartControlStore(nanoseconds: length)))
+            }
         }
         faults.sort { $0.time < $1.time }
     }

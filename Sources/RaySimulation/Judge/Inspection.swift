@@ -9,6 +9,7 @@ extension Cluster {
         for mark in judge.marks { coverage.reach(mark) }
         judge.marks.removeAll(keepingCapacity: true)
         for worker in workers where worker.isAlive { judge.inspect(worker.owner) }
+        if now > lastFault, activity() == nil { cleanUpDetached() }
         isQuiet = now > lastFault && activity() == nil && remains() == nil
         if !isQuiet { queue.insert(.inspect, at: now + Self.inspectionInterval) }
     }

@@ -42,6 +42,7 @@ struct Judge {
     /// Dead, or declared so: nothing that they do counts any more.
     private var gone: Set<WorkerID> = []
     private var goneNodes: Set<NodeID> = []
+    private var detached: Set<ObjectID> = []
     private var hasCancelled = false
     private var hasLostCopies = false
 
@@ -83,6 +84,28 @@ struct Judge {
         objects[object]?.references -= 1
         guard judged.references == 1 else { return }
         for inner in judged.contents { unreference(inner) }
+    }
+
+    // MARK: Detached objects
+
+    /// It lives for itself: its owner holds it.
+    mutating func detached(_ object: ObjectID, by owner: WorkerID) {
+        detached.insert(object)
+        acquire(object, by: owner)
+    }
+
+    mutating func disowned(_ object: ObjectID, by owner: WorkerID) {
+        guard detached.remove(object) != nil else { return }
+        release(object, by: owner)
+    }
+
+    func isDetached(_ object: ObjectID) -> Bool { detached.contains(object) }
+
+    /// What was not disowned is there, whoever died.
+    mutating func expectDetached(_ isKnown: (ObjectID) -> Bool) {
+        for object in detached.sorted() where !isKnown(object) {
+            violate(.freedWhileReachable, "\(object) is detached, and gone")
+        }
     }
 
     // MARK: Values
@@ -158,6 +181,13 @@ struct Judge {
         for object in judged.arguments { unreference(object) }
     }
 
+    /// It is to run once more: what it takes is needed again.
+    mutating func runsAgain(_ task: TaskID) {
+        guard let judged = tasks[task], !judged.isOpen, !isGone(task.owner) else { return }
+        tasks[task]?.isOpen = true
+        for object in judged.arguments { reference(object) }
+    }
+
     /// The owner will never need it again.
     mutating func forgotten(_ task: TaskID) { close(task) }
 
@@ -224,7 +254,8 @@ struct Judge {
 
     /// What can be reached through a lost process' object may be lost as well.
     private mutating func taint(_ object: ObjectID) {
-        guard objects[object]?.isTainted == false else { return }
+        // What is detached outlives whoever held it.
+        guard objects[object]?.isTainted == false, !detached.contains(object) else { return }
         objects[object]?.isTainted = true
         for inner in objects[object]?.contents ?? [] { taint(inner) }
     }

@@ -27,6 +27,7 @@ struct LeaseJudge {
     private var leases: [LeaseID: Lease] = [:]
     private var leaseOfWorker: [WorkerID: LeaseID] = [:]
     private var asked: [Question: Asked] = [:]
+    private var draining: Set<NodeID> = []
     private var capacity: [NodeID: Int64] = [:]
     private var granted: [NodeID: Int64] = [:]
     /// Parts of each answer that its submitter has, from the first on.
@@ -55,6 +56,8 @@ struct LeaseJudge {
         granted[lease.node, default: 0] -= known.demand
     }
 
+    mutating func drains(_ node: NodeID) { draining.insert(node) }
+
     /// A message arrives at a node.
     mutating func arriving(_ message: SchedulerMessage, at node: NodeID) {
         if case .giveBack(let back) = message { end(back.lease) }
@@ -82,7 +85,10 @@ struct LeaseJudge {
             case .granted(let grant):
                 if let wrong = grantedNow(grant, question.demand) { return wrong }
             case .elsewhere(let other, _, _):
-                if question.mode != .place { return (.spilledTwice, "\(node) spills \(answer.id) on to \(other)") }
+                // A draining node hands on all that waits there.
+                if question.mode != .place, !draining.contains(node) {
+                    return (.spilledTwice, "\(node) spills \(answer.id) on to \(other)")
+                }
             case .rejected, .cancelled, .failed: break
             }
         }

@@ -38,6 +38,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     case taskStopped, secondaryPinned, argumentMissing, blocked, driverExited, actorStarted, callWithoutActor
     case copyMissing, pulled, pullTimedOut, evicted, nodeRestarted, livingNodeDeclaredDead, suspected
     case copyLost, recoveryRefused, argumentGone
+    case nodeDrained, controlStoreRestarted, detachedPut, detachedOutlived
     // Errors that gets ended with.
     case ownerDied, lostPut, lostRetriesDisabled, lostRetriesExhausted, lostLineageEvicted
     case cancelled, workerDied, taskFailed, outOfScope, deadlineExceeded
@@ -45,7 +46,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     case spilledBack, spillRejected, leaseReused, requestQueued
 
     /// So rare that only sweeps of tens of thousands of seeds can be asked for them.
-    package static let rarest: Set<Mark> = [.taskEndedByDeath, .dependencyFailed, .lostRetriesExhausted, .outOfScope]
+    package static let rarest: Set<Mark> = [.taskEndedByDeath, .attemptHeld]
 }
 
 extension ObjectError {

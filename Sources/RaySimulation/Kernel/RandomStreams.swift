@@ -13,6 +13,8 @@ package enum RandomConcern: UInt64 {
     case clocks
     case identifiers
     case machines
+    /// What was added later, drawn apart so that it changes nothing else.
+    case additions
 }
 
 extension SeededRandom {

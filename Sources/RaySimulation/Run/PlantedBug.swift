@@ -17,6 +17,8 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case completionLost = "completion-lost"
     /// Workers are not told of deaths: who waits for a dead owner waits on.
     case deathNotTold = "death-not-told"
+    /// A detached object is disowned as soon as it is made: it ends with who made it.
+    case disownedEarly = "disowned-early"
     /// A finished task can not run again, though its value may be needed again.
     case lineageForgotten = "lineage-forgotten"
     // Stores.

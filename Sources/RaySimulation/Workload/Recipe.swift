@@ -9,6 +9,9 @@ package enum Step: Sendable {
     case compute(UInt64)
     /// Makes an object of `bytes` whose value holds the references in `holding`.
     case put(into: Variable, bytes: Int, holding: [Variable])
+    /// Makes an object that outlives the driver; until `disown` it lives for itself.
+    case putDetached(into: Variable, bytes: Int, holding: [Variable])
+    case disown(Variable)
     /// Submits a task; what it returns is referred to by `into`.
     case submit(recipe: Int, arguments: [Argument], into: [Variable])
     /// Waits for values, while the CPU is given back. An error of any ends the function with an error, unless

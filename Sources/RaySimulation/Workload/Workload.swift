@@ -22,6 +22,11 @@ package enum WorkloadKind: String, CaseIterable, Sendable {
     case broadcast
     /// Objects made and dropped at once, many never read.
     case churn
+    /// Objects that are owned by the control store's side, and outlive their creators.
+    case detached
+
+    /// Kinds that a run draws from; the others are drawn apart.
+    static let drawnFirst = allCases.filter { $0 != .detached }
 }
 
 /// Functions, and one program for each driver.
@@ -49,6 +54,7 @@ package struct Workload: Sendable {
         case .borrowed: borrowed(share, &random)
         case .broadcast: broadcast(share, &random)
         case .churn: churn(share, &random)
+        case .detached: detached(share, &random)
         }
         let driver = recipes.count - 1
         drivers = Array(repeating: driver, count: count)
@@ -279,6 +285,33 @@ package struct Workload: Sendable {
                 }
                 $0.steps.append(.drop(input))
                 $0.steps += results.flatMap { [.get([$0]), .drop($0)] }
+            }
+        }
+    }
+
+    private mutating func detached(_ tasks: Int, _ random: inout SeededRandom) {
+        let (work, size) = (Self.work(&random), Self.size(&random))
+        let reader = add {
+            let (reference, inner) = ($0.variable(), $0.variable())
+            $0.steps = [
+                .get([reference]), .compute(work), .take(from: reference, index: 0, into: inner), .get([inner]),
+            ]
+            $0.returns = [Result(bytes: Size.small, holding: [inner])]
+        }
+        let early = (0..<tasks).map { _ in random.chance(0.5) }
+        _ = add {
+            let (inner, object, result, taken) = ($0.variable(), $0.variable(), $0.variable(), $0.variable())
+            for early in early {
+                $0.steps += [
+                    .put(into: inner, bytes: size, holding: []),
+                    .putDetached(into: object, bytes: size, holding: [inner]), .drop(inner),
+                    .submit(recipe: reader, arguments: [.reference(object)], into: [result]),
+                ]
+                // The task holds it, and the object what is inside.
+                if early { $0.steps += [.disown(object), .drop(object)] }
+                $0.steps += [.get([result]), .take(from: result, index: 0, into: taken), .drop(result)]
+                if !early { $0.steps += [.get([object]), .disown(object), .drop(object)] }
+                $0.steps += [.get([taken]), .drop(taken)]
             }
         }
     }
