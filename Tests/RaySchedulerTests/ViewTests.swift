@@ -207,11 +207,11 @@ private struct HubBed {
         func hear(_ incarnation: UInt32) {
             let batch = ViewBatch(incarnation: incarnation, from: 0, to: 0, reports: [])
             bed.feed(.received(.views(batch), from: .controlStore))
-            bed.advance(.milliseconds(100))
         }
         bed.advance(.milliseconds(100))
         bed.feed(.received(.reportReceived(version: 1), from: .controlStore))
         hear(1)
+        bed.advance(.milliseconds(100))
         #expect(versions(bed) == [1])
         hear(2)
         #expect(versions(bed) == [1, 2])
@@ -221,6 +221,7 @@ private struct HubBed {
         bed.feed(.received(.reportReceived(version: 2), from: .controlStore))
         hear(2)
         hear(1)
+        bed.advance(.milliseconds(100))
         #expect(versions(bed) == [1, 2, 2])
     }
 
