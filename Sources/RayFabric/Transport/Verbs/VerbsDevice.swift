@@ -26,6 +26,8 @@
         private var isArmed = false
         /// The device or its port has failed: nothing more comes of it.
         private(set) var isLost = false
+        /// Its port has lost its link, and may get it back.
+        private(set) var isPortDown = false
 
         /// - Throws: `rdmaUnavailable` with what failed.
         init(
@@ -228,7 +230,8 @@
             while unsafe verbs.get_async_event(context, &event) == 0 {
                 switch unsafe event.event_type {
                 case IBV_EVENT_DEVICE_FATAL, IBV_EVENT_CQ_ERR: isLost = true
-                case IBV_EVENT_PORT_ERR: if unsafe event.element.port_num == Int32(port.number) { isLost = true }
+                case IBV_EVENT_PORT_ERR:
+                    if unsafe event.element.port_num == Int32(port.number) { (isLost, isPortDown) = (true, true) }
                 // Other addresses of the port come and go.
                 case IBV_EVENT_GID_CHANGE: if !hasIdentifier { isLost = true }
                 case IBV_EVENT_QP_FATAL, IBV_EVENT_QP_REQ_ERR, IBV_EVENT_QP_ACCESS_ERR:

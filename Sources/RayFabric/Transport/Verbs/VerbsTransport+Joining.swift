@@ -68,7 +68,11 @@
 
         private mutating func take(_ report: ManagerReport) {
             // Of a device that goes away those hear too that wait for peers: it is looked at in any case.
-            if case .deviceRemoved = report.kind { nextCheck = .zero }
+            if case .deviceRemoved = report.kind {
+                nextCheck = .zero
+                for rail in rails.all { rail.identifiers = [] }
+                manager?.forgetRemovedDevices()
+            }
             guard let name = report.name, let (rail, pair) = pair(name) else { return }
             let event: JoinEvent =
                 switch report.kind {
@@ -143,6 +147,12 @@
             try pair.prepare()
             guard place == .messages, rail.lane?.postReceives(rail: rail.number) == false else { return }
             throw FabricError(.rdmaUnavailable, "\(pair.device.port.device) takes no receives")
+        }
+
+        /// What the connection manager knows a queue pair by outlives it while there is no link.
+        func keepIdentifier(of pair: VerbsQueuePair?, _ rail: Rail) {
+            guard let pair, pair.device.isPortDown, let identifier = pair.identifier else { return }
+            rail.identifiers.append(identifier)
         }
 
         // MARK: What comes of it

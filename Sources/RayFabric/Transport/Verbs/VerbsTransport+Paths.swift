@@ -195,6 +195,7 @@
 
         /// Nothing comes back any more of what was posted on a path.
         mutating func abandon(_ path: RailPath) {
+            keepIdentifier(of: path.pair, path.rail)
             path.pair = nil
             path.machine.abandon(into: &directives)
             runDirectives(of: path)
@@ -202,6 +203,7 @@
 
         /// The device has let go of all that was posted.
         mutating func leave(_ path: RailPath) {
+            keepIdentifier(of: path.pair, path.rail)
             path.pair = nil
             path.state = .gone
             path.deadline = .never

@@ -57,6 +57,8 @@
             guard rail.state == .negotiating else { return }
             rail.state = .absent
             rail.deadline = .never
+            keepIdentifier(of: rail.paths.first?.pair, rail)
+            keepIdentifier(of: rail.lane?.pair, rail)
             rail.paths = []
             rail.lane = nil
             connectedWithoutRail(rail.connection, code)
@@ -255,6 +257,7 @@
         private mutating func release(_ rail: Rail) {
             rail.lane?.window.breakDown()
             rail.lane?.window.abandon()
+            keepIdentifier(of: rail.lane?.pair, rail)
             rail.lane?.pair = nil
             abandon(rail.paths[0])
         }
@@ -288,6 +291,7 @@
         mutating func endIfEmpty(_ rail: Rail) {
             guard rail.state == .closing, rail.paths.first?.pair == nil, let lane = rail.lane, lane.window.isDrained
             else { return }
+            keepIdentifier(of: lane.pair, rail)
             lane.pair = nil
             rail.state = .absent
             rail.deadline = .now + Self.handOverTime
@@ -300,6 +304,7 @@
 
         /// Nothing comes back any more of what was posted.
         private mutating func abandon(_ rail: Rail) {
+            keepIdentifier(of: rail.lane?.pair, rail)
             rail.lane?.pair = nil
             rail.lane?.window.abandon()
             abandon(rail.paths[0])
