@@ -80,7 +80,7 @@
             scriptedMachine.join(self)
         }
 
-        deinit { scriptedMachine.forgetTheGone() }
+        deinit { scriptedMachine.leave(ObjectIdentifier(self)) }
 
         /// What a transport takes its devices from.
         var provider: VerbsProvider {
@@ -260,6 +260,7 @@
     @safe
     final class ScriptedMachine: Sendable {
         private struct Member {
+            let identity: ObjectIdentifier
             weak var fabric: ScriptedFabric?
         }
 
@@ -280,8 +281,12 @@
             }
         }
 
-        func join(_ fabric: ScriptedFabric) { state.withLock { $0.members.append(Member(fabric: fabric)) } }
-        func forgetTheGone() { state.withLock { $0.members.removeAll { $0.fabric == nil } } }
+        func join(_ fabric: ScriptedFabric) {
+            state.withLock { $0.members.append(Member(identity: ObjectIdentifier(fabric), fabric: fabric)) }
+        }
+
+        /// Looks at no other fabric: with the lock held this could be the last to let go of one.
+        func leave(_ fabric: ObjectIdentifier) { state.withLock { $0.members.removeAll { $0.identity == fabric } } }
 
         /// All devices, ended by nil.
         func deviceList(
