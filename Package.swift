@@ -28,7 +28,8 @@ let package = Package(
     traits: [
         .trait(name: "NIO", description: "The SwiftNIO TCP transport, for systems that forbid io_uring."),
         .trait(
-            name: "Verbs", description: "The RDMA transport. Needs the header of libibverbs to build, nothing to run."),
+            name: "Verbs",
+            description: "The RDMA transport. Needs the headers of libibverbs and librdmacm to build, nothing to run."),
         .trait(name: "Fuzzing", description: "Entry points for the fuzzers in Fuzz/."),
         .default(enabledTraits: ["NIO", "Verbs"]),
     ],
@@ -43,7 +44,8 @@ let package = Package(
         .target(name: "CLiburing", linkerSettings: [.linkedLibrary("uring")]),
         .target(name: "CSharedLayout"),
         .target(name: "CSodium", linkerSettings: [.linkedLibrary("sodium")]),
-        .target(name: "CVerbs"),
+        // Addresses of sockets are those of CLinux.
+        .target(name: "CVerbs", dependencies: ["CLinux"]),
 
         .target(name: "RayCore", swiftSettings: settings),
         // Whole clusters under virtual time and faults.

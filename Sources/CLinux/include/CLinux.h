@@ -12,6 +12,7 @@
 #include <linux/falloc.h>
 #include <linux/futex.h>
 #include <linux/memfd.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -1,12 +1,16 @@
-// libibverbs for Swift. Nothing here links against it: the functions are looked up at run time and
-// called through a table, so that programs start on machines that do not have the library. The
-// calls of the data path are inline functions of its header that go through the device's own table.
+// libibverbs and librdmacm for Swift. Nothing here links against them: the functions are looked up at run
+// time and called through tables, so that programs start on machines that do not have the libraries. The
+// calls of the data path are inline functions of a header that go through the device's own table.
 #ifndef RAYFABRIC_CVERBS_H
 #define RAYFABRIC_CVERBS_H
 
 // SwiftPM compiles this target even where the trait Verbs is off and nobody imports it.
-#if __has_include(<infiniband/verbs.h>)
+#if __has_include(<infiniband/verbs.h>) && __has_include(<rdma/rdma_cma.h>)
+// Before the others, which declare socket addresses as well: so that there is one owner of those for Swift.
+#include <CLinux.h>
+
 #include <infiniband/verbs.h>
+#include <rdma/rdma_cma.h>
 
 // The header has macros of these names.
 #undef ibv_reg_mr
@@ -39,6 +43,30 @@ struct rf_verbs {
     void (*ack_async_event)(struct ibv_async_event *event);
 };
 
+// The connection manager.
+struct rf_cm {
+    struct rdma_event_channel *(*create_event_channel)(void);
+    void (*destroy_event_channel)(struct rdma_event_channel *channel);
+    int (*create_id)(struct rdma_event_channel *channel, struct rdma_cm_id **id, void *context,
+                     enum rdma_port_space space);
+    int (*destroy_id)(struct rdma_cm_id *id);
+    int (*bind_addr)(struct rdma_cm_id *id, struct sockaddr *address);
+    int (*listen)(struct rdma_cm_id *id, int backlog);
+    __be16 (*get_src_port)(struct rdma_cm_id *id);
+    int (*resolve_addr)(struct rdma_cm_id *id, struct sockaddr *source, struct sockaddr *destination,
+                        int milliseconds);
+    int (*resolve_route)(struct rdma_cm_id *id, int milliseconds);
+    int (*connect)(struct rdma_cm_id *id, struct rdma_conn_param *parameters);
+    int (*accept)(struct rdma_cm_id *id, struct rdma_conn_param *parameters);
+    int (*reject)(struct rdma_cm_id *id, const void *data, uint8_t count);
+    int (*establish)(struct rdma_cm_id *id);
+    int (*init_qp_attr)(struct rdma_cm_id *id, struct ibv_qp_attr *attributes, int *mask);
+    int (*get_cm_event)(struct rdma_event_channel *channel, struct rdma_cm_event **event);
+    int (*ack_cm_event)(struct rdma_cm_event *event);
+    struct ibv_context **(*get_devices)(int *count);
+    void (*free_devices)(struct ibv_context **list);
+};
+
 static inline int rf_verbs_post(struct ibv_qp *pair, struct ibv_send_wr *first, struct ibv_send_wr **refused) {
     return ibv_post_send(pair, first, refused);
 }
@@ -57,12 +85,6 @@ static inline int rf_verbs_request_event(struct ibv_cq *queue) { return ibv_req_
 static const int RF_VERBS_LOCAL_WRITE = IBV_ACCESS_LOCAL_WRITE;
 static const int RF_VERBS_REMOTE_READ = IBV_ACCESS_REMOTE_READ;
 static const int RF_VERBS_REMOTE_WRITE = IBV_ACCESS_REMOTE_WRITE;
-static const int RF_VERBS_TO_INIT =
-    IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS;
-static const int RF_VERBS_TO_RECEIVE = IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-    IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER;
-static const int RF_VERBS_TO_SEND = IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-    IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC;
 static const int RF_VERBS_TO_STATE = IBV_QP_STATE;
 
 #endif

@@ -6,18 +6,20 @@ import Testing
 @testable import RayFabric
 
 @Suite struct RailMessageTests {
-    private static let address = RailAddress(
-        gid: (1, 2), lid: 3, queuePair: 4, packetNumber: 5, transmissionUnit: 5, readsServed: 16)
+    private static let invitation = {
+        var random = SeededRandom(seed: 1)
+        return RailInvitation(port: RailPort(high: 1, low: 2), service: 3, using: &random)
+    }()
     private static let region = RailRegion(
         key: RegionKey(rawValue: 7), offset: 8, length: 9, access: [.read, .write], address: 10, remoteKey: 11)
 
     @Test func whatIsWrittenIsRead() throws {
         let messages: [RailMessage] = [
-            .offer(operations: Self.address, messages: Self.address), .decline(.rdmaUnavailable), .ready,
+            .offer(operations: Self.invitation, messages: Self.invitation), .decline(.rdmaUnavailable), .ready,
             .region(path: 3, Self.region), .regionGone(RegionKey(rawValue: 12)), .broken, .received(13),
             .notification(14),
             .ports([]), .ports((1...3).map { RailPort(high: $0, low: 7) }),
-            .path(15, to: RailPort(high: 16, low: 17), Self.address), .joined(path: 18, Self.address), .pathReady(19),
+            .path(15, to: RailPort(high: 16, low: 17)), .invited(path: 18, Self.invitation), .pathReady(19),
             .pathBroken(20), .refused(RegionKey(rawValue: 21), .lockedMemoryLimit),
         ]
         for message in messages {
@@ -40,13 +42,12 @@ import Testing
     @Test func whatNobodySendsIsRefused() {
         var region = Self.region
         region.offset = .max
-        var address = Self.address
-        address.transmissionUnit = 6
+        var invitation = Self.invitation
+        invitation.service = 0
         for message in [
-            RailMessage.region(path: 0, region), .joined(path: 1, address),
-            .path(1, to: RailPort(high: 0, low: 0), address),
-            .offer(operations: address, messages: Self.address),
-            .offer(operations: Self.address, messages: address),
+            RailMessage.region(path: 0, region), .invited(path: 1, invitation),
+            .offer(operations: invitation, messages: Self.invitation),
+            .offer(operations: Self.invitation, messages: invitation),
         ] {
             let bytes = message.encoded()
             #expect(throws: WireError.self) { try RailMessage(decoding: unsafe bytes.span.bytes) }

@@ -21,6 +21,8 @@
         static let mostRequests: Int32 = 1024
         static let mostCompletions: Int32 = 65_536
         var contexts: [ScriptedContext] = []
+        /// The device as the connection manager has opened it: good for its name.
+        let managerContext: UnsafeMutablePointer<ibv_context>
         var isLost = false
         /// Requests posted to it that have moved.
         var requestsMoved = 0
@@ -33,6 +35,9 @@
             gid = [UInt8](repeating: 0, count: 10) + [0xff, 0xff] + address
             unsafe pointer = .allocate(capacity: 1)
             unsafe pointer.initialize(to: ibv_device())
+            unsafe managerContext = .allocate(capacity: 1)
+            unsafe managerContext.initialize(to: ibv_context())
+            unsafe managerContext.pointee.device = pointer
             unsafe withUnsafeMutableBytes(of: &pointer.pointee.name) { unsafe $0.copyBytes(from: name.utf8) }
             let text = Self.text(gid)
             port = RDMAPort(
@@ -44,6 +49,8 @@
         }
 
         deinit {
+            unsafe managerContext.deinitialize(count: 1)
+            unsafe managerContext.deallocate()
             unsafe pointer.deinitialize(count: 1)
             unsafe pointer.deallocate()
         }

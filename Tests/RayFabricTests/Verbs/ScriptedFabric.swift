@@ -24,6 +24,8 @@
         var channels = 0
         var queues = 0
         var pairs = 0
+        var eventChannels = 0
+        var identifiers = 0
 
         static let none = ScriptedResources()
     }
@@ -43,6 +45,10 @@
         var channels: [Int32: ScriptedChannel] = [:]
         /// In the order in which they were made, so that a seed replays.
         var pairs: [ScriptedQueuePair] = []
+        var eventChannels: [ScriptedEventChannel] = []
+        var identifiers: [ScriptedIdentifier] = []
+        /// What the connection manager is going to tell.
+        var managerNews: [ScriptedNews] = []
         var random: SeededRandom
         private var lastNumber: UInt32 = 0
 
@@ -50,6 +56,8 @@
         var isHeld = false
         var losesFlushes = false
         var lockedMemoryLimit = Int.max
+        var joinFault: ScriptedJoinFault?
+        var joinFaultDevice: Int?
         private var postsLeft = Int.max
         private var failures: [Int: ibv_wc_status] = [:]
 
@@ -72,12 +80,15 @@
             scriptedMachine.join(self)
         }
 
-        deinit { scriptedMachine.forgetTheGone() }
+        deinit { scriptedMachine.leave(ObjectIdentifier(self)) }
 
         /// What a transport takes its devices from.
         var provider: VerbsProvider {
             VerbsProvider(
-                library: { () throws(FabricError) in VerbsLibrary(scriptedTable()) },
+                library: { () throws(FabricError) in
+                    scriptedChannels.expect(self)
+                    return VerbsLibrary(scriptedTable(), manager: scriptedManagerTable())
+                },
                 ports: { _ in self.locked { self.devices.map(\.port) } })
         }
 
@@ -128,6 +139,25 @@
         /// Requests that an error flushes do not come back.
         func loseFlushes() { locked { losesFlushes = true } }
 
+        /// Queue pairs that are connected from now on meet with this: all, or those that connect from one device.
+        func failJoins(_ fault: ScriptedJoinFault?, ofDevice index: Int? = nil) {
+            locked { (joinFault, joinFaultDevice) = (fault, index) }
+        }
+
+        /// The port that the connection manager listens at; it is one.
+        var listeningService: UInt16 {
+            locked { identifiers.first { $0.state == .listening }?.service ?? 0 }
+        }
+
+        /// What is known of the identifiers of a device, as the connection manager tells it.
+        func tellIdentifiers(ofDevice index: Int, _ type: rdma_cm_event_type) {
+            locked {
+                for identifier in identifiers where identifier.device === devices[index] {
+                    announce(type, to: identifier)
+                }
+            }
+        }
+
         /// So many bytes may be registered in all.
         func limitLockedMemory(to bytes: Int) { locked { lockedMemoryLimit = bytes } }
 
@@ -155,6 +185,7 @@
                 devices[index].pollsWhenLost = polls
                 devices[index].isLost = true
                 devices[index].raise(IBV_EVENT_DEVICE_FATAL)
+                announceRemoval(of: devices[index])
                 passAtOnce()
             }
         }
@@ -209,11 +240,17 @@
         /// Lets so many things happen, or all that can.
         func pass(_ count: Int) {
             var left = count
-            while left > 0, !pairs.isEmpty {
-                let first = Int.random(in: 0..<pairs.count, using: &random)
-                guard (0..<pairs.count).contains(where: { advance(pairs[(first + $0) % pairs.count]) }) else { return }
+            while left > 0 {
+                let isTold = !managerNews.isEmpty && Bool.random(using: &random) && tellNext()
+                guard isTold || advanceAny() || tellNext() else { return }
                 left -= 1
             }
+        }
+
+        private func advanceAny() -> Bool {
+            guard !pairs.isEmpty else { return false }
+            let first = Int.random(in: 0..<pairs.count, using: &random)
+            return (0..<pairs.count).contains { advance(pairs[(first + $0) % pairs.count]) }
         }
     }
 
@@ -223,6 +260,7 @@
     @safe
     final class ScriptedMachine: Sendable {
         private struct Member {
+            let identity: ObjectIdentifier
             weak var fabric: ScriptedFabric?
         }
 
@@ -243,8 +281,12 @@
             }
         }
 
-        func join(_ fabric: ScriptedFabric) { state.withLock { $0.members.append(Member(fabric: fabric)) } }
-        func forgetTheGone() { state.withLock { $0.members.removeAll { $0.fabric == nil } } }
+        func join(_ fabric: ScriptedFabric) {
+            state.withLock { $0.members.append(Member(identity: ObjectIdentifier(fabric), fabric: fabric)) }
+        }
+
+        /// Looks at no other fabric: with the lock held this could be the last to let go of one.
+        func leave(_ fabric: ObjectIdentifier) { state.withLock { $0.members.removeAll { $0.identity == fabric } } }
 
         /// All devices, ended by nil.
         func deviceList(

@@ -72,15 +72,17 @@
             fabric.expectClean()
         }
 
-        /// What the peer says of its queue pair between `poll` and `wait` is not slept over.
+        /// What the peer's answer brings between `poll` and `wait` is not slept over.
         @Test func aWaitHearsThePeer() throws {
-            let fabric = ScriptedFabric(devices: 2, pace: .late(seed: 12))
+            let fabric = ScriptedFabric(devices: 2)
             do {
                 let fixture = fabric.fixture(.automatic, host: "127.0.0.2")
                 var left = try station(fixture, 1)
                 var right = try station(fixture, 2)
-                try beginToConnect(&left, to: &right, fixture) { left, _ in !left.endpoint.rails.isEmpty }
-                // It answers the offer; nothing else happens for seconds.
+                try beginToConnect(&left, to: &right, fixture) { left, _ in
+                    left.endpoint.rails.all.first?.lane?.pair?.join.state == .connecting
+                }
+                // It accepts; nothing else happens for seconds.
                 try fixture.driveAlone(&right, "the answer") { $0.endpoint.rails.all.contains(where: \.isConnected) }
                 right.drain()
                 let begun = Timestamp.now

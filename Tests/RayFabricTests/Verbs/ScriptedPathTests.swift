@@ -137,6 +137,56 @@
             #expect(own.count == 1 && log.all.count == 2, "\(log.all)")
         }
 
+        // MARK: Lists of ports
+
+        private static func port(_ last: UInt8) -> RailPort {
+            RailPort([UInt8](repeating: 0, count: 10) + [0xff, 0xff, 127, 0, 0, last])
+        }
+
+        /// A list that comes again, or another one, or to the end that has sent it, changes nothing.
+        @Test func listsThatComeLateDoNothing() throws {
+            let fabric = ScriptedFabric(devices: 2, pace: .late(seed: 6))
+            do {
+                var traffic = try traffic(fabric, .required)
+                let pairs = fabric.existing.pairs
+                for list in [[Self.port(1)], [Self.port(2)], [Self.port(77)], []] {
+                    let left = try #require(traffic.left.endpoint.rails.all.first)
+                    traffic.left.endpoint.take(.ports(list), left)
+                    let right = try #require(traffic.right?.endpoint.rails.all.first)
+                    traffic.right?.endpoint.take(.ports(list), right)
+                    #expect(left.paths.count == 2 && right.paths.count == 2)
+                }
+                let started = try traffic.start(0..<40)
+                try traffic.drive("all reads") { $0.ended.count == 40 }
+                traffic.expectEnded(started)
+                #expect(traffic.ended.allSatisfy { $0.code == nil })
+                #expect(traffic.left.endpoint.openPaths == 2 && fabric.existing.pairs == pairs)
+            }
+            fabric.expectClean()
+        }
+
+        /// A list of ports that the peer has no more: there is no path to them, and all else goes on.
+        @Test func listsOfPortsThatAreGone() throws {
+            let fabric = ScriptedFabric(devices: 2, pace: .late(seed: 7))
+            do {
+                let fixture = fabric.fixture(.required, host: "127.0.0.2", ports: 2)
+                let other = fabric.fixture(.required, host: "127.0.0.2")
+                var left = Station(try fixture.make(fixture.configuration(1)))
+                // It tells of no ports by itself.
+                var right = Station(try other.make(other.configuration(2)))
+                let address = try right.endpoint.listen(at: fixture.freshAddress())
+                let connection = try fixture.connect(&left, to: &right, at: address)
+                let rail = try #require(left.endpoint.rails.all.first)
+                left.endpoint.take(.ports([Self.port(77)]), rail)
+                #expect(rail.paths.count == 2)
+                try fixture.drive(&left, &right, "the end of the path") { _, _ in rail.path(1)?.state == .gone }
+                #expect(rail.state == .open && left.endpoint.openPaths == 1)
+                #expect(try left.send([1], on: connection.left))
+                try fixture.drive(&left, &right, "a message") { $1.messages == [[1]] }
+            }
+            fabric.expectClean()
+        }
+
         // MARK: Nothing goes by sockets where RDMA is required
 
         /// A device that does not take memory: the error says why, at both ends.

@@ -107,21 +107,22 @@
 
         func modify(_ attributes: ibv_qp_attr, _ mask: Int32) -> Int32 {
             guard !device.isLost else { return EIO }
-            guard mask & RF_VERBS_TO_STATE != 0 else { return refuse("modify without a state") }
+            let mask = ScriptedMask(rawValue: mask)
+            guard mask.rawValue & RF_VERBS_TO_STATE != 0 else { return refuse("modify without a state") }
             switch attributes.qp_state {
             case IBV_QPS_ERR, IBV_QPS_RESET:
                 state = attributes.qp_state
                 if state == IBV_QPS_RESET { (requests, receives, moved) = ([], [], 0) }
             case IBV_QPS_INIT:
-                guard state == IBV_QPS_RESET, mask == RF_VERBS_TO_INIT, attributes.port_num == 1 else {
-                    return refuse("to INIT from \(state.rawValue) with \(mask)")
+                guard state == IBV_QPS_RESET, mask == .toInit, attributes.port_num == 1 else {
+                    return refuse("to INIT from \(state.rawValue) with \(mask.rawValue)")
                 }
                 access = Int32(attributes.qp_access_flags)
                 state = IBV_QPS_INIT
             case IBV_QPS_RTR: return receive(attributes, mask)
             case IBV_QPS_RTS:
-                guard state == IBV_QPS_RTR, mask == RF_VERBS_TO_SEND else {
-                    return refuse("to RTS from \(state.rawValue) with \(mask)")
+                guard state == IBV_QPS_RTR, mask == .toSend else {
+                    return refuse("to RTS from \(state.rawValue) with \(mask.rawValue)")
                 }
                 firstPacket = attributes.sq_psn
                 readsAtOnce = attributes.max_rd_atomic
@@ -131,10 +132,10 @@
             return 0
         }
 
-        private func receive(_ attributes: ibv_qp_attr, _ mask: Int32) -> Int32 {
-            guard state == IBV_QPS_INIT, mask == RF_VERBS_TO_RECEIVE, attributes.ah_attr.is_global == 1,
+        private func receive(_ attributes: ibv_qp_attr, _ mask: ScriptedMask) -> Int32 {
+            guard state == IBV_QPS_INIT, mask == .toReceive, attributes.ah_attr.is_global == 1,
                 attributes.ah_attr.grh.sgid_index == ScriptedAdapter.gidIndex, attributes.ah_attr.port_num == 1
-            else { return refuse("to RTR from \(state.rawValue) with \(mask)") }
+            else { return refuse("to RTR from \(state.rawValue) with \(mask.rawValue)") }
             peerGid = unsafe withUnsafeBytes(of: attributes.ah_attr.grh.dgid) { unsafe [UInt8]($0) }
             peerNumber = attributes.dest_qp_num
             expectedPacket = attributes.rq_psn

@@ -41,7 +41,7 @@
             initial.qp_state = IBV_QPS_INIT
             initial.port_num = 1
             initial.qp_access_flags = UInt32(RF_VERBS_REMOTE_READ | RF_VERBS_REMOTE_WRITE)
-            try #require(unsafe device.verbs.modify_qp(pair, &initial, RF_VERBS_TO_INIT) == 0)
+            try #require(unsafe device.verbs.modify_qp(pair, &initial, ScriptedMask.toInit.rawValue) == 0)
         }
 
         deinit {
@@ -55,15 +55,15 @@
             receiving.dest_qp_num = unsafe peer.pair.pointee.qp_num
             receiving.max_dest_rd_atomic = 16
             receiving.ah_attr.is_global = 1
-            unsafe receiving.ah_attr.grh.dgid.global.subnet_prefix = peer.device.globalIdentifier.high.littleEndian
-            unsafe receiving.ah_attr.grh.dgid.global.interface_id = peer.device.globalIdentifier.low.littleEndian
+            let gid = try #require(peer.device.identifier.bytes)
+            unsafe withUnsafeMutableBytes(of: &receiving.ah_attr.grh.dgid) { unsafe $0.copyBytes(from: gid) }
             receiving.ah_attr.grh.sgid_index = 1
             receiving.ah_attr.port_num = 1
-            try #require(unsafe device.verbs.modify_qp(pair, &receiving, RF_VERBS_TO_RECEIVE) == 0)
+            try #require(unsafe device.verbs.modify_qp(pair, &receiving, ScriptedMask.toReceive.rawValue) == 0)
             var sending = ibv_qp_attr()
             sending.qp_state = IBV_QPS_RTS
             sending.max_rd_atomic = 16
-            try #require(unsafe device.verbs.modify_qp(pair, &sending, RF_VERBS_TO_SEND) == 0)
+            try #require(unsafe device.verbs.modify_qp(pair, &sending, ScriptedMask.toSend.rawValue) == 0)
         }
 
         func element(_ offset: Int, _ length: Int) -> ibv_sge {

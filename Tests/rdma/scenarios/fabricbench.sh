@@ -14,6 +14,10 @@ shows 'verbs to 10\.0\.1\.1:7: yes.* GID 1 of rxe1 port 1' fabricbench explain -
 shows 'verbs to 127\.0\.0\.1:7: no: this end is 127\.0\.0\.1' fabricbench explain --to 127.0.0.1:7
 shows 'locked memory: unlimited' fabricbench explain
 shows 'locked memory: 64KiB; .*can not be registered' with_locked_memory 64 fabricbench explain
+# As on a machine that has no connection manager.
+mount --bind /dev/null /usr/lib/x86_64-linux-gnu/librdmacm.so.1
+shows '^ +verbs +no +.*librdmacm.so.1 is not installed' fabricbench list
+umount /usr/lib/x86_64-linux-gnu/librdmacm.so.1
 link_down eth1
 wait_until 20 shows 'rxe1 .*DOWN .*no: the port is DOWN' fabricbench list
 # As on a machine that has no library.

@@ -4,6 +4,9 @@ report "ib_send_lat, 8 B, us: $(perftest ib_send_lat -s 8 -n 500 | awk '{ print 
 report "ib_read_bw, 1 MiB, MB/s: $(perftest ib_read_bw -s 1048576 -n 50 | awk '{ print "average " $4 }')"
 perftest ib_read_bw -s 65536 -n 10 -d rxe1
 
+# What the connection manager is asked by.
+[ -c /dev/infiniband/rdma_cm ]
+
 devices() { ls /sys/class/infiniband; }
 [ "$(devices | tr '\n' ' ')" = 'rxe0 rxe1 ' ]
 remove_device rxe0

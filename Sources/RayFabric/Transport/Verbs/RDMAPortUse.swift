@@ -38,7 +38,9 @@ public struct RDMAPortUse: Sendable {
         static func all(of provider: VerbsProvider) -> [RDMAPortUse] {
             provider.ports(.zero).map { port in
                 RDMAPortUse(port) { (port, identifier) throws(FabricError) in
-                    try VerbsDevice(port, identifier, of: provider).packetBytes
+                    let device = try VerbsDevice(port, identifier, of: provider)
+                    try device.listen(by: ConnectionManager(of: provider))
+                    return device.packetBytes
                 }
             }
         }

@@ -41,10 +41,15 @@
         /// What the peer had not received was sent by sockets, where all that follows goes.
         var hasHandedOver = false
         var peerIsReady = false
+        /// Why this end, which had told the peer that it answers, was lost before the peer had said the same.
+        var earlyLoss: String?
         /// The negotiation, or the return of what was posted, ends then.
         var deadline: Timestamp
         /// Memory of the peer that its devices do not take, and why.
         var refusals: [RegionKey: FabricError.Code] = [:]
+        /// Of queue pairs whose port has lost its link: when one goes, the connection manager tells the peer by that port.
+        /// Soft-RoCE of kernel 6.1 can send nothing for the connection manager any more after it could not send that.
+        var identifiers: [ManagedIdentifier] = []
         var finish = Finish.none
         /// The user has closed the connection and wants no more messages of it.
         var isClosed = false
@@ -66,6 +71,12 @@
         var device: VerbsDevice? { paths.first?.device }
         /// This end's queue pairs answer the peer's.
         var isConnected: Bool { paths.first?.isConnected == true }
+        /// This end has begun to connect its queue pairs, and has not done so.
+        var isJoining: Bool {
+            guard isInitiator, !isConnected, let pair = paths.first?.pair else { return false }
+            return pair.join.state != .idle
+        }
+
         /// Whether the device of the messages may have something to tell.
         var hasWork: Bool { state == .open || state == .closing }
 

@@ -30,7 +30,7 @@
         var speed: PathSpeed
         /// This end's queue pair answers the peer's.
         var isConnected = false
-        /// Joining, or the return of what was posted, ends then.
+        /// Joining, or the return of what was posted, ends then; or the wait for what the peer says.
         var deadline = Timestamp.never
 
         /// Most paths of a connection: their numbers have four bits in the names of completions.

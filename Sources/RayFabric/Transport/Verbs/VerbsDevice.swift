@@ -26,6 +26,8 @@
         private var isArmed = false
         /// The device or its port has failed: nothing more comes of it.
         private(set) var isLost = false
+        /// Its port has lost its link, and may get it back.
+        private(set) var isPortDown = false
 
         /// - Throws: `rdmaUnavailable` with what failed.
         init(
@@ -92,10 +94,55 @@
             FabricError(.rdmaUnavailable, errno: rf_errno(), what)
         }
 
-        /// The GID as two words, in the order of its bytes.
-        var globalIdentifier: (high: UInt64, low: UInt64) {
-            unsafe (UInt64(littleEndian: gid.global.subnet_prefix), UInt64(littleEndian: gid.global.interface_id))
+        // MARK: Connecting
+
+        /// Where the connection manager waits for peers that were invited; from the first invitation on.
+        private var listener: (identifier: ManagedIdentifier, service: UInt16)?
+
+        /// Reads that a queue pair may have under way at a time.
+        var readLimits: ReadLimits {
+            ReadLimits(
+                served: UInt8(clamping: min(attributes.max_qp_rd_atom, 16)),
+                asked: UInt8(clamping: min(attributes.max_qp_init_rd_atom, 16)))
         }
+
+        /// The address of this port or of a peer that is reached by it.
+        func address(_ port: RailPort, service: UInt16 = 0) -> SocketAddress {
+            // fe80::/10
+            let isLinkLocal = port.high >> 54 == 0x3fa
+            let scope = unsafe isLinkLocal ? if_nametoindex(identifier.interface) : 0
+            return SocketAddress(port, service: service, scope: scope)
+        }
+
+        /// Lets the connection manager wait for peers at the port's address.
+        /// - Returns: the number of the port that it waits at.
+        /// - Throws: `rdmaUnavailable`.
+        @discardableResult
+        func listen(by manager: ConnectionManager) throws(FabricError) -> UInt16 {
+            if let listener { return listener.service }
+            let identifier = try ManagedIdentifier(of: manager, name: nil)
+            let service = try identifier.listen(at: address(ownAddress()))
+            guard identifier.isAt(port) else {
+                throw FabricError(
+                    .rdmaUnavailable, "the connection manager finds the address of \(port.device) elsewhere")
+            }
+            listener = (identifier, service)
+            return service
+        }
+
+        /// What peers find the port by, and it connects from.
+        func ownAddress() throws(FabricError) -> RailPort {
+            guard let own = identifier.railPort else {
+                throw FabricError(.rdmaUnavailable, "\(port.device) has no address that peers can connect to")
+            }
+            return own
+        }
+
+        /// It was removed, as somebody else has noticed.
+        func lose() { isLost = true }
+
+        /// Nobody is invited any more.
+        func stopListening() { listener = nil }
 
         /// Payload of the longest packet, in bytes. IBV_MTU_256 is 1, and each next one is twice as long.
         var packetBytes: Int { 128 << Int(portAttributes.active_mtu.rawValue) }
@@ -183,7 +230,8 @@
             while unsafe verbs.get_async_event(context, &event) == 0 {
                 switch unsafe event.event_type {
                 case IBV_EVENT_DEVICE_FATAL, IBV_EVENT_CQ_ERR: isLost = true
-                case IBV_EVENT_PORT_ERR: if unsafe event.element.port_num == Int32(port.number) { isLost = true }
+                case IBV_EVENT_PORT_ERR:
+                    if unsafe event.element.port_num == Int32(port.number) { (isLost, isPortDown) = (true, true) }
                 // Other addresses of the port come and go.
                 case IBV_EVENT_GID_CHANGE: if !hasIdentifier { isLost = true }
                 case IBV_EVENT_QP_FATAL, IBV_EVENT_QP_REQ_ERR, IBV_EVENT_QP_ACCESS_ERR:

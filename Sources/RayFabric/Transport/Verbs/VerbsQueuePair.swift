@@ -27,7 +27,11 @@
         let device: VerbsDevice
         let depth: Int
         private let places: Int
-        private let packetNumber: UInt32
+        var join = JoinMachine()
+        /// How the two ends know each other.
+        var invitation: RailInvitation?
+        /// What the connection manager knows it by. Goes after the queue pair.
+        var identifier: ManagedIdentifier?
         /// A packet of at most so many bytes is copied when it is posted.
         private let inlineBytes: Int
 
@@ -60,13 +64,7 @@
             self.device = device
             self.depth = depth
             places = depth + receives
-            packetNumber = .random(in: 0...0xff_ffff)
             inlineBytes = unsafe receives > 0 ? Int(attributes.cap.max_inline_data) : 0
-            var initial = ibv_qp_attr()
-            initial.qp_state = IBV_QPS_INIT
-            initial.port_num = device.port.number
-            initial.qp_access_flags = UInt32(RF_VERBS_REMOTE_READ | RF_VERBS_REMOTE_WRITE)
-            try modify(&initial, RF_VERBS_TO_INIT, "prepare")
         }
 
         /// Asks for as much inline data as the device gives.
@@ -96,41 +94,30 @@
 
         var number: UInt32 { unsafe pair.pointee.qp_num }
 
-        /// What the peer has to know to connect to it.
-        var address: RailAddress {
-            RailAddress(
-                gid: device.globalIdentifier, lid: device.portAttributes.lid, queuePair: number,
-                packetNumber: packetNumber, transmissionUnit: UInt8(device.portAttributes.active_mtu.rawValue),
-                readsServed: UInt8(clamping: min(device.attributes.max_qp_rd_atom, 16)))
+        // MARK: Connecting
+
+        /// Readies it for receives.
+        func prepare() throws(FabricError) {
+            guard let identifier else { preconditionFailure("a queue pair that the manager does not know") }
+            var (attributes, mask) = try identifier.attributes(for: IBV_QPS_INIT)
+            attributes.qp_access_flags = UInt32(RF_VERBS_REMOTE_READ | RF_VERBS_REMOTE_WRITE)
+            try modify(&attributes, mask, "prepare")
         }
 
-        /// Connects it. The peer may use it at once; this side only once the peer has done the same.
-        func connect(to peer: RailAddress) throws(FabricError) {
-            var receiving = ibv_qp_attr()
-            receiving.qp_state = IBV_QPS_RTR
-            let unit = min(UInt32(peer.transmissionUnit), device.portAttributes.active_mtu.rawValue)
-            receiving.path_mtu = ibv_mtu(rawValue: unit)
-            receiving.dest_qp_num = peer.queuePair
-            receiving.rq_psn = peer.packetNumber
-            receiving.max_dest_rd_atomic = UInt8(clamping: min(device.attributes.max_qp_rd_atom, 16))
+        /// Connects it to the peer's.
+        func connect(_ limits: ReadLimits) throws(FabricError) {
+            guard let identifier else { preconditionFailure("a queue pair that the manager does not know") }
+            var (receiving, receivingMask) = try identifier.attributes(for: IBV_QPS_RTR)
+            receiving.max_dest_rd_atomic = limits.served
             receiving.min_rnr_timer = 12
-            receiving.ah_attr.is_global = 1
-            unsafe receiving.ah_attr.grh.dgid.global.subnet_prefix = peer.gid.high.littleEndian
-            unsafe receiving.ah_attr.grh.dgid.global.interface_id = peer.gid.low.littleEndian
-            receiving.ah_attr.grh.sgid_index = UInt8(clamping: device.identifier.index)
-            receiving.ah_attr.grh.hop_limit = 64
-            receiving.ah_attr.dlid = peer.lid
-            receiving.ah_attr.port_num = device.port.number
-            try modify(&receiving, RF_VERBS_TO_RECEIVE, "connect")
-            var sending = ibv_qp_attr()
-            sending.qp_state = IBV_QPS_RTS
-            // 4.096 us * 2^14 = 67 ms until a packet is sent again, seven times.
+            try modify(&receiving, receivingMask, "connect")
+            var (sending, sendingMask) = try identifier.attributes(for: IBV_QPS_RTS)
+            // 4.096 us * 2^14 = 67 ms until a packet is sent again, seven times; the manager would allow seconds.
             sending.timeout = 14
             sending.retry_cnt = 7
             sending.rnr_retry = 6
-            sending.sq_psn = packetNumber
-            sending.max_rd_atomic = UInt8(clamping: min(Int32(peer.readsServed), device.attributes.max_qp_init_rd_atom))
-            try modify(&sending, RF_VERBS_TO_SEND, "connect")
+            sending.max_rd_atomic = limits.asked
+            try modify(&sending, sendingMask, "connect")
         }
 
         /// Links a slice to those that `post` hands over.

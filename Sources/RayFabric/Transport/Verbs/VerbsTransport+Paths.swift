@@ -38,10 +38,10 @@
             let pairs = RDMAPort.pairs(of: own.map { ($0.0.name, $0.1) }, with: others)
             for (index, other) in pairs.prefix(mostPaths - 1) {
                 let candidate = own[index].0
-                guard let path = makePath(UInt8(rail.paths.count), rail, candidate.port, candidate.identifier),
-                    let pair = path.pair
-                else { continue }
-                say(.path(path.number, to: others[other], pair.address), rail)
+                guard let path = makePath(UInt8(rail.paths.count), rail, candidate.port, candidate.identifier) else {
+                    continue
+                }
+                say(.path(path.number, to: others[other]), rail)
             }
         }
 
@@ -56,28 +56,32 @@
                 let pair = try? VerbsQueuePair(on: device, depth: Self.operationDepth, receives: 0)
             else { return nil }
             let path = RailPath(number, of: rail, by: pair)
-            path.deadline = .now + negotiationTime
+            path.deadline = .now + joiningTime
             rail.paths.append(path)
             return path
         }
 
         /// The peer wants a path to a port of this end.
-        mutating func pathOffered(_ number: UInt8, _ name: RailPort, _ address: RailAddress, _ rail: Rail) {
+        mutating func pathWanted(_ number: UInt8, _ name: RailPort, _ rail: Rail) {
             guard !rail.isInitiator, let (port, identifier, _) = furtherPorts(rail).first(where: { $0.name == name }),
                 let path = makePath(number, rail, port, identifier), let pair = path.pair
             else { return say(.pathBroken(number), rail) }
-            guard connect(path, to: address) else { return }
-            say(.joined(path: number, pair.address), rail)
-            announceMemory(path)
+            do throws(FabricError) {
+                say(.invited(path: number, try invite(to: pair)), rail)
+            } catch {
+                breakDown(path, because: "\(error)")
+            }
         }
 
-        mutating func pathJoined(_ number: UInt8, _ address: RailAddress, _ rail: Rail) {
-            guard rail.isInitiator, let path = rail.path(number), path.state == .joining, !path.isConnected,
-                connect(path, to: address)
+        mutating func pathInvited(_ number: UInt8, _ invitation: RailInvitation, _ rail: Rail) {
+            guard rail.isInitiator, number > 0, let path = rail.path(number), let pair = path.pair,
+                path.state == .joining, pair.join.state == .idle
             else { return }
-            announceMemory(path)
-            say(.pathReady(number), rail)
-            open(path)
+            do throws(FabricError) {
+                try join(pair, PairName(rail: rail.number, place: .path(number)), invitation)
+            } catch {
+                breakDown(path, because: "\(error)")
+            }
         }
 
         /// The peer's queue pair answers.
@@ -88,18 +92,9 @@
             open(path)
         }
 
-        private func open(_ path: RailPath) {
+        func open(_ path: RailPath) {
             path.state = .open
             path.deadline = .never
-        }
-
-        private mutating func connect(_ path: RailPath, to address: RailAddress) -> Bool {
-            guard (try? path.pair?.connect(to: address)) != nil else {
-                breakDown(path, because: "its queue pair can not be connected")
-                return false
-            }
-            path.isConnected = true
-            return true
         }
 
         /// Tells the peer of all memory that it may reach on a path.
@@ -200,6 +195,7 @@
 
         /// Nothing comes back any more of what was posted on a path.
         mutating func abandon(_ path: RailPath) {
+            keepIdentifier(of: path.pair, path.rail)
             path.pair = nil
             path.machine.abandon(into: &directives)
             runDirectives(of: path)
@@ -207,6 +203,7 @@
 
         /// The device has let go of all that was posted.
         mutating func leave(_ path: RailPath) {
+            keepIdentifier(of: path.pair, path.rail)
             path.pair = nil
             path.state = .gone
             path.deadline = .never
@@ -217,9 +214,10 @@
         mutating func checkPaths(of rail: Rail, _ now: Timestamp) {
             for path in rail.paths where path.number > 0 && now >= path.deadline {
                 switch path.state {
-                case .joining: breakDown(path, because: "the peer did not join in time")
+                case .joining: breakDown(path, because: "it was not connected in time")
                 case .closing: abandon(path)
-                case .open, .gone: break
+                case .open: breakDown(path, because: "the peer has disconnected it")
+                case .gone: break
                 }
             }
         }

@@ -8,33 +8,41 @@
     extension VerbsTransport {
         /// So long may a peer take to say what it has received.
         private static let handOverTime = Duration.seconds(5)
-        /// So long may a peer that is alive take for its part of a queue pair.
-        var negotiationTime: Duration { max(.seconds(5), sockets.configuration.livenessTimeout) }
         private static let checkInterval = Duration.milliseconds(50)
 
         // MARK: Beginning
 
         mutating func connected(_ id: Connection) {
             guard sockets.hasRails(id) else { return connectedWithoutRail(id, .rdmaUnavailable) }
-            guard
-                let rail = rails.insert(
-                    id, isInitiator: sockets.isInitiator(id), deadline: .now + negotiationTime)
-            else { return sockets.close(id, TransportFailure(.connectionLimit)) }
+            // The end that connects is the first to give up: then both still have their sockets.
+            let isInitiator = sockets.isInitiator(id)
+            let deadline = Timestamp.now + (isInitiator ? joiningTime : joiningTime * 2)
+            guard let rail = rails.insert(id, isInitiator: isInitiator, deadline: deadline) else {
+                return sockets.close(id, TransportFailure(.connectionLimit))
+            }
             do throws(FabricError) {
                 let device = try device(for: id)
-                let pair = try VerbsQueuePair(on: device, depth: Self.operationDepth, receives: 0)
-                let lane = try MessageLane(PacketWindow.Shape(), on: device)
-                guard let messages = lane.pair?.address, lane.postReceives(rail: rail.number) else {
-                    throw FabricError(.rdmaUnavailable, "\(device.port.device) takes no receives")
+                do throws(FabricError) {
+                    try makePairs(rail, on: device)
+                } catch {
+                    lost(rail, "RDMA", "\(error)")
+                    throw error
                 }
-                rail.paths = [RailPath(0, of: rail, by: pair)]
-                rail.lane = lane
-                let offer = RailMessage.offer(operations: pair.address, messages: messages)
-                sockets.sendControl(offer.encoded(), on: id)
             } catch {
                 sockets.sendControl(RailMessage.decline(error.code).encoded(), on: id)
                 withoutRail(rail, error.code)
             }
+        }
+
+        /// Queue pairs for messages and operations; the end that accepted the connection invites the other one.
+        private mutating func makePairs(_ rail: Rail, on device: VerbsDevice) throws(FabricError) {
+            let pair = try VerbsQueuePair(on: device, depth: Self.operationDepth, receives: 0)
+            let lane = try MessageLane(PacketWindow.Shape(), on: device)
+            rail.paths = [RailPath(0, of: rail, by: pair)]
+            rail.lane = lane
+            guard !rail.isInitiator, let messages = lane.pair else { return }
+            let offer = RailMessage.offer(operations: try invite(to: pair), messages: try invite(to: messages))
+            sockets.sendControl(offer.encoded(), on: rail.connection)
         }
 
         private mutating func connectedWithoutRail(_ id: Connection, _ code: FabricError.Code) {
@@ -49,6 +57,8 @@
             guard rail.state == .negotiating else { return }
             rail.state = .absent
             rail.deadline = .never
+            keepIdentifier(of: rail.paths.first?.pair, rail)
+            keepIdentifier(of: rail.lane?.pair, rail)
             rail.paths = []
             rail.lane = nil
             connectedWithoutRail(rail.connection, code)
@@ -122,9 +132,7 @@
             switch message {
             case .offer(let operations, let messages): offered(operations, messages, rail)
             case .decline(let code): withoutRail(rail, code)
-            case .ready:
-                rail.peerIsReady = true
-                openIfReady(rail)
+            case .ready: peerIsReady(rail)
             case .region(let path, let region):
                 rail.refusals[region.key] = nil
                 guard let path = rail.path(path), path.remote.count < Self.mostRegions else { return }
@@ -134,7 +142,7 @@
                 for path in rail.paths { path.remote.remove(key) }
             case .refused(let key, let code):
                 if rail.refusals.count < Self.mostRegions { rail.refusals[key] = code }
-            case .broken: breakDown(rail, because: "the peer has lost its end")
+            case .broken: peerHasLost(rail)
             case .received(let count):
                 rail.peerReceived = count
                 handOver(rail)
@@ -142,8 +150,8 @@
                 if rail.state != .negotiating { emit(.notified(rail.connection, value)) }
             case .rest(let bytes): news.append(.packet(Packet(rail: rail, bytes: .rest(bytes))))
             case .ports(let ports): joinPorts(ports, rail)
-            case .path(let number, let port, let address): pathOffered(number, port, address, rail)
-            case .joined(let number, let address): pathJoined(number, address, rail)
+            case .path(let number, let port): pathWanted(number, port, rail)
+            case .invited(let number, let invitation): pathInvited(number, invitation, rail)
             case .pathReady(let number): pathReady(number, rail)
             case .pathBroken(let number): pathBroken(number, rail)
             }
@@ -152,16 +160,20 @@
         /// Parts of the peer's memory that are remembered; what is beyond them goes by sockets.
         static var mostRegions: Int { 1 << 16 }
 
-        private mutating func offered(_ operations: RailAddress, _ messages: RailAddress, _ rail: Rail) {
-            guard rail.state == .negotiating, let path = rail.paths.first, !path.isConnected else { return }
+        private mutating func offered(_ operations: RailInvitation, _ messages: RailInvitation, _ rail: Rail) {
+            guard rail.isInitiator, rail.state == .negotiating, let first = rail.paths.first?.pair,
+                let second = rail.lane?.pair, first.join.state == .idle
+            else { return }
             do throws(FabricError) {
-                try path.pair?.connect(to: operations)
-                try rail.lane?.pair?.connect(to: messages)
+                try join(first, PairName(rail: rail.number, place: .path(0)), operations)
+                try join(second, PairName(rail: rail.number, place: .messages), messages)
             } catch {
-                sockets.sendControl(RailMessage.decline(error.code).encoded(), on: rail.connection)
-                return withoutRail(rail, error.code)
+                breakDown(rail, because: "\(error)")
             }
-            path.isConnected = true
+        }
+
+        /// This end's queue pairs answer the peer's.
+        mutating func answers(_ rail: Rail) {
             if let index = devices.firstIndex(where: { $0 === rail.device }) {
                 for part in memory[index].all where !part.access.isEmpty {
                     sockets.sendControl(part.announcement(path: 0).encoded(), on: rail.connection)
@@ -174,10 +186,16 @@
             openIfReady(rail)
         }
 
+        private mutating func peerIsReady(_ rail: Rail) {
+            rail.peerIsReady = true
+            openIfReady(rail)
+            if let reason = rail.earlyLoss, rail.state == .open { breakDown(rail, because: reason) }
+        }
+
         private mutating func openIfReady(_ rail: Rail) {
             guard rail.state == .negotiating, rail.isConnected, rail.peerIsReady else { return }
             rail.state = .open
-            rail.paths[0].state = .open
+            if rail.earlyLoss == nil { rail.paths[0].state = .open }
             rail.deadline = .never
             emit(.connected(rail.connection))
             tellPorts(rail)
@@ -208,23 +226,50 @@
         mutating func breakDown(_ rail: Rail, because reason: String) {
             switch rail.state {
             case .negotiating:
-                // The peer may be waiting for an answer, or may have begun to use its end.
+                guard rail.earlyLoss == nil else { return }
                 sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
-                withoutRail(rail, .rdmaUnavailable)
+                lost(rail, "RDMA", reason)
+                guard rail.isConnected else { return withoutRail(rail, .rdmaUnavailable) }
+                // The peer may be using its end already. If so, its word for that is on the way, and what it has sent
+                // has to be taken out; else it says that it has lost its end.
+                rail.earlyLoss = reason
+                release(rail)
             case .open:
                 beginEnd(rail, because: reason)
-                end(rail.paths[0])
+                if rail.paths[0].state == .open { end(rail.paths[0]) }
                 endIfEmpty(rail)
             case .closing, .absent: break
             }
+        }
+
+        private mutating func peerHasLost(_ rail: Rail) {
+            let reason = "the peer has lost its end"
+            guard rail.state == .negotiating else { return breakDown(rail, because: reason) }
+            // It has not used its end, or it would have said so before.
+            if rail.earlyLoss == nil {
+                sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
+                lost(rail, "RDMA", reason)
+            }
+            withoutRail(rail, .rdmaUnavailable)
+        }
+
+        /// Gives up queue pairs that nothing was posted to but receives.
+        private mutating func release(_ rail: Rail) {
+            rail.lane?.window.breakDown()
+            rail.lane?.window.abandon()
+            keepIdentifier(of: rail.lane?.pair, rail)
+            rail.lane?.pair = nil
+            abandon(rail.paths[0])
         }
 
         /// Nothing more is posted; the messages' queue pair gives back its receives.
         mutating func beginEnd(_ rail: Rail, because reason: String) {
             rail.state = .closing
             rail.deadline = .now + Self.flushTime
-            lost(rail, "RDMA", reason)
-            sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
+            if rail.earlyLoss == nil {
+                lost(rail, "RDMA", reason)
+                sockets.sendControl(RailMessage.broken.encoded(), on: rail.connection)
+            }
             rail.lane?.window.breakDown()
             rail.lane?.pair?.flush()
         }
@@ -246,6 +291,7 @@
         mutating func endIfEmpty(_ rail: Rail) {
             guard rail.state == .closing, rail.paths.first?.pair == nil, let lane = rail.lane, lane.window.isDrained
             else { return }
+            keepIdentifier(of: lane.pair, rail)
             lane.pair = nil
             rail.state = .absent
             rail.deadline = .now + Self.handOverTime
@@ -258,6 +304,7 @@
 
         /// Nothing comes back any more of what was posted.
         private mutating func abandon(_ rail: Rail) {
+            keepIdentifier(of: rail.lane?.pair, rail)
             rail.lane?.pair = nil
             rail.lane?.window.abandon()
             abandon(rail.paths[0])
@@ -285,6 +332,7 @@
         /// The system waits with the removal of a device until everybody has closed it. What uses the port
         /// again later opens it anew.
         private mutating func closeLostDevices() {
+            var hasRemoved = false
             for index in devices.indices.reversed() where devices[index].isLost {
                 for rail in rails.all {
                     if rail.device === devices[index] { rail.lane?.buffers.unregister() }
@@ -292,9 +340,12 @@
                 }
                 sockets.unwatch(devices[index].eventDescriptor)
                 sockets.unwatch(devices[index].healthDescriptor)
+                devices[index].stopListening()
                 devices.remove(at: index)
                 memory.remove(at: index)
+                hasRemoved = true
             }
+            if hasRemoved { manager?.forgetRemovedDevices() }
         }
 
         // MARK: Time
@@ -310,11 +361,15 @@
                 checkPaths(of: rail, now)
                 guard now >= rail.deadline else { continue }
                 switch rail.state {
+                case .negotiating where rail.isJoining:
+                    breakDown(rail, because: "the connection manager did not connect it in time")
                 case .negotiating, .absent:
                     sockets.close(rail.connection, TransportFailure(.peerUnresponsive))
                     rail.deadline = .never
                 case .closing: abandon(rail)
-                case .open: break
+                case .open:
+                    rail.deadline = .never
+                    breakDown(rail, because: "the peer has disconnected it")
                 }
             }
             checkDeadlines(now)

@@ -24,8 +24,8 @@
     /// RDMA between nodes.
     ///
     /// A connection begins as one of the uring transport, which authenticates the peer and notices its
-    /// death. Both ends then make reliable queue pairs on the device that has the connection's address,
-    /// and tell each other of their registered memory. Messages go by one queue pair from then on, copied
+    /// death. Both ends then make reliable queue pairs on the device that has the connection's address, have
+    /// the connection manager connect them, and tell each other of their registered memory. Messages go by one queue pair from then on, copied
     /// once into registered memory at the sender and read in place by the receiver; one-sided reads and
     /// writes by the other: no copy by a CPU, no work for the peer. A write's notification
     /// follows it as a message. Where both nodes have further ports in common networks, each pair of them
@@ -38,6 +38,8 @@
         var sockets: UringTransport
         let policy: RDMAPolicy
         let provider: VerbsProvider
+        /// Opened with the first connection that both ends have devices for.
+        var manager: ConnectionManager?
         var devices: [VerbsDevice] = []
         var rails = RailTable()
         /// Own memory by device, in the order of `devices`.
@@ -64,6 +66,8 @@
         var directives: [RailDirective] = []
         var railOperations: UInt64 = 0
         var railsLost: UInt64 = 0
+        /// So long may queue pairs take to be connected. Twice as long a peer may take that is alive.
+        var joiningTime: Duration
         /// A device that is to be removed waits at most so long.
         private static let removalInterval = Duration.seconds(1)
         /// Since the sockets were looked at.
@@ -89,6 +93,7 @@
                 guard ports.contains(where: \.isActive) else {
                     throw FabricError(.rdmaUnavailable, "this machine has no active RDMA port")
                 }
+                _ = try ConnectionManager(of: provider)
             }
             var transport = try UringTransport(configuration: configuration)
             transport.offersRails = ports.contains(where: \.isActive)
@@ -96,6 +101,7 @@
             self.policy = policy
             self.provider = provider
             spin = configuration.spin.unlessOnOneProcessor
+            joiningTime = max(.seconds(5), configuration.livenessTimeout)
         }
 
         /// What there is of RDMA here, in words; for `fabricbench list` and `explain`.
@@ -108,6 +114,7 @@
                     .rdmaUnavailable,
                     ports.isEmpty ? "this machine has no RDMA device" : "no RDMA port of this machine is active")
             }
+            _ = try ConnectionManager(of: .system)
             return ports.map { port in
                 let identifier = port.identifiers.first { $0.type == "RoCE v2" } ?? port.identifiers.first
                 return "\(port.device) port \(port.number) \(port.state), \(port.linkLayer), GID "
@@ -204,6 +211,7 @@
                 pollsWithoutSockets = Self.quietPolls
                 pass(event)
             }
+            takeManagerEvents()
             checkTime()
         }
 
@@ -258,6 +266,8 @@
 
         /// What has ended the sleep is looked at first.
         private mutating func sleep(until deadline: Timestamp) {
+            takeManagerEvents()
+            guard !hasNews else { return }
             sockets.wait(until: min(deadline, nextTime))
             lastSockets = 0
             nextCheck = .zero

@@ -16,8 +16,9 @@ package struct WireFeatures: OptionSet, Hashable, Sendable {
     package init(rawValue: UInt32) { self.rawValue = rawValue }
     /// Payload of one-sided operations may travel on sockets of its own.
     package static let bulkLanes = WireFeatures(rawValue: 1)
-    /// One-sided operations may go by RDMA: rails are set up in control frames.
-    package static let rails = WireFeatures(rawValue: 2)
+    /// Messages and one-sided operations may go by RDMA: control frames say how rails are connected. Bit 1 was the
+    /// same without the connection manager.
+    package static let rails = WireFeatures(rawValue: 4)
 }
 
 /// A number used once. 32 bytes.

@@ -2,36 +2,72 @@
 
 package import RayCore
 
-/// How to reach a queue pair.
-package struct RailAddress: Hashable, Sendable {
-    /// Global identifier of the port, as the device has it.
-    package var gid: (high: UInt64, low: UInt64)
-    /// Local identifier of an InfiniBand port; 0 on Ethernet.
-    package var lid: UInt16
-    package var queuePair: UInt32
-    /// First packet number that it sends.
-    package var packetNumber: UInt32
-    /// The port's transmission unit, in the encoding of InfiniBand: 1 is 256 bytes, 5 is 4096.
-    package var transmissionUnit: UInt8
-    /// Reads that it answers at a time.
-    package var readsServed: UInt8
+/// Proves to the connection manager's user at one end that it is the other one, which was told over the connection.
+/// Drawn at random, and good for one queue pair.
+package struct RailToken: Hashable, Sendable {
+    package static let byteCount = 16
 
-    package static func == (left: Self, right: Self) -> Bool {
-        left.gid == right.gid && left.lid == right.lid && left.queuePair == right.queuePair
-            && left.packetNumber == right.packetNumber && left.transmissionUnit == right.transmissionUnit
-            && left.readsServed == right.readsServed
+    private let high: UInt64
+    private let low: UInt64
+
+    /// Shells pass the system's generator.
+    package init(using source: inout some RandomNumberGenerator) {
+        high = source.next()
+        low = source.next()
     }
 
-    package func hash(into hasher: inout Hasher) { hasher.combine(queuePair) }
+    /// - Returns: nil where there are too few bytes; the connection manager adds some.
+    init?(_ bytes: [UInt8]) {
+        guard bytes.count >= Self.byteCount else { return nil }
+        func word(_ range: Range<Int>) -> UInt64 { bytes[range].reversed().reduce(0) { $0 << 8 | UInt64($1) } }
+        high = word(0..<8)
+        low = word(8..<16)
+    }
+
+    init(from reader: inout WireReader) throws(WireError) {
+        high = try reader.uint64()
+        low = try reader.uint64()
+    }
 
     func write(to writer: inout WireWriter) {
-        writer.integer(gid.high)
-        writer.integer(gid.low)
-        writer.integer(lid)
-        writer.integer(queuePair)
-        writer.integer(packetNumber)
-        writer.integer(transmissionUnit)
-        writer.integer(readsServed)
+        writer.integer(high)
+        writer.integer(low)
+    }
+
+    /// As the connection manager carries it.
+    var bytes: [UInt8] { [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) } } }
+}
+
+/// Where the peer's connection manager waits for who connects a queue pair, and how both ends know each other.
+package struct RailInvitation: Hashable, Sendable {
+    package var port: RailPort
+    /// Number of the connection manager's port.
+    package var service: UInt16
+    /// What the end that connects shows.
+    package var question: RailToken
+    /// What the end that accepts shows.
+    package var answer: RailToken
+
+    package init(port: RailPort, service: UInt16, using source: inout some RandomNumberGenerator) {
+        self.port = port
+        self.service = service
+        question = RailToken(using: &source)
+        answer = RailToken(using: &source)
+    }
+
+    init(from reader: inout WireReader) throws(WireError) {
+        port = try RailPort(from: &reader)
+        service = try reader.uint16()
+        question = try RailToken(from: &reader)
+        answer = try RailToken(from: &reader)
+        guard service > 0 else { throw .malformed }
+    }
+
+    func write(to writer: inout WireWriter) {
+        port.write(to: &writer)
+        writer.integer(service)
+        question.write(to: &writer)
+        answer.write(to: &writer)
     }
 }
 
@@ -43,19 +79,6 @@ extension RailPort {
 
     init(from reader: inout WireReader) throws(WireError) {
         self.init(high: try reader.uint64().byteSwapped, low: try reader.uint64().byteSwapped)
-    }
-}
-
-extension RailAddress {
-    /// - Throws: `malformed` for numbers that no queue pair has.
-    init(from reader: inout WireReader) throws(WireError) {
-        self.init(
-            gid: (high: try reader.uint64(), low: try reader.uint64()), lid: try reader.uint16(),
-            queuePair: try reader.uint32(), packetNumber: try reader.uint32(),
-            transmissionUnit: try reader.uint8(), readsServed: try reader.uint8())
-        guard (1...5).contains(transmissionUnit), queuePair < 1 << 24, packetNumber < 1 << 24 else {
-            throw .malformed
-        }
     }
 }
 
@@ -74,6 +97,11 @@ package struct RailPort: Hashable, Sendable {
         precondition(bytes.count == 16)
         high = bytes[..<8].reduce(0) { $0 << 8 | UInt64($1) }
         low = bytes[8...].reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
+    /// In the order of the network.
+    var bytes: [UInt8] {
+        [high, low].flatMap { word in (1...8).map { UInt8(truncatingIfNeeded: word >> (64 - $0 * 8)) } }
     }
 
     /// Whether the first `count` bits are the same.
@@ -106,14 +134,14 @@ extension RailRegion: Hashable {
     }
 }
 
-/// A message between rails. Both ends send `offer` or `decline` when the connection is made, and
-/// `ready` once their queue pairs can answer; then regions as they come and go. After a failure each
-/// says what it has `received` of the other's stream and gets the rest in pieces.
+/// A message between rails. The end that accepted the connection sends an `offer` to connect two queue pairs, or
+/// either end declines; both send `ready` once their queue pairs can answer; then regions as they come and go.
+/// After a failure each says what it has `received` of the other's stream and gets the rest in pieces.
 ///
-/// The end that accepted the connection tells of its other `ports`; the other end offers a `path` to each that it
-/// can reach, which is answered by `joined`, and that by `pathReady`; or by `pathBroken`.
+/// The end that accepted the connection tells of its other `ports`; the other end asks for a `path` to each that it
+/// can reach. It is invited, and says `pathReady` once it has connected; or one of them says `pathBroken`.
 package enum RailMessage: Hashable, Sendable {
-    case offer(operations: RailAddress, messages: RailAddress)
+    case offer(operations: RailInvitation, messages: RailInvitation)
     /// No queue pairs here; the code says why.
     case decline(FabricError.Code)
     case ready
@@ -129,9 +157,9 @@ package enum RailMessage: Hashable, Sendable {
     /// A write by RDMA is in place.
     case notification(UInt64)
     case ports([RailPort])
-    /// A queue pair to be joined with one of the peer at a port of its own.
-    case path(UInt8, to: RailPort, RailAddress)
-    case joined(path: UInt8, RailAddress)
+    /// The peer shall make a queue pair at a port of its own for a path.
+    case path(UInt8, to: RailPort)
+    case invited(path: UInt8, RailInvitation)
     /// The sender's queue pair of a path can answer, and will be used.
     case pathReady(UInt8)
     /// The sender's queue pair of a path is of no more use.
@@ -194,15 +222,14 @@ package enum RailMessage: Hashable, Sendable {
             writer.integer(UInt8(10))
             writer.integer(UInt8(ports.count))
             for port in ports { port.write(to: &writer) }
-        case .path(let number, let port, let address):
+        case .path(let number, let port):
             writer.integer(UInt8(11))
             writer.integer(number)
             port.write(to: &writer)
-            address.write(to: &writer)
-        case .joined(let number, let address):
+        case .invited(let number, let invitation):
             writer.integer(UInt8(12))
             writer.integer(number)
-            address.write(to: &writer)
+            invitation.write(to: &writer)
         case .pathReady(let number):
             writer.integer(UInt8(13))
             writer.integer(number)
@@ -221,8 +248,9 @@ package enum RailMessage: Hashable, Sendable {
         var reader = WireReader(bytes)
         switch try reader.uint8() {
         case 1:
-            self = .offer(operations: try RailAddress(from: &reader), messages: try RailAddress(from: &reader))
-        case 2: self = .decline(FabricError.Code(rawValue: try reader.uint16()))
+            self = .offer(
+                operations: try RailInvitation(from: &reader), messages: try RailInvitation(from: &reader))
+        case 2: self = .decline(try reader.reason())
         case 3: self = .ready
         case 4:
             let path = try reader.uint8()
@@ -248,17 +276,23 @@ package enum RailMessage: Hashable, Sendable {
             var ports: [RailPort] = []
             for _ in 0..<count { ports.append(try RailPort(from: &reader)) }
             self = .ports(ports)
-        case 11:
-            self = .path(
-                try reader.uint8(), to: try RailPort(from: &reader), try RailAddress(from: &reader))
-        case 12: self = .joined(path: try reader.uint8(), try RailAddress(from: &reader))
+        case 11: self = .path(try reader.uint8(), to: try RailPort(from: &reader))
+        case 12: self = .invited(path: try reader.uint8(), try RailInvitation(from: &reader))
         case 13: self = .pathReady(try reader.uint8())
         case 14: self = .pathBroken(try reader.uint8())
         case 15:
             self = .refused(
-                RegionKey(rawValue: try reader.uint64()), FabricError.Code(rawValue: try reader.uint16()))
+                RegionKey(rawValue: try reader.uint64()), try reader.reason())
         default: throw .malformed
         }
         try reader.finish()
+    }
+}
+
+extension WireReader {
+    /// Why a peer has no RDMA. A code that this version does not know is one of that.
+    fileprivate mutating func reason() throws(WireError) -> FabricError.Code {
+        let code = FabricError.Code(rawValue: try uint16())
+        return FabricError.Code.all.contains(code) ? code : .rdmaUnavailable
     }
 }

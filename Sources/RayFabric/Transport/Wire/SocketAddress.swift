@@ -75,6 +75,26 @@ package struct SocketAddress: Sendable {
         guard status == 0 else { return nil }
     }
 
+    /// An address given by its bytes.
+    /// - Parameters:
+    ///   - port: an IPv6 address, or an IPv4 address mapped into one.
+    ///   - scope: the interface that a link-local address belongs to.
+    package init(_ port: RailPort, service: UInt16, scope: UInt32) {
+        let ip = port.bytes
+        let isIPv4 = port.high == 0 && port.low >> 32 == 0xffff
+        let family = UInt16(isIPv4 ? AF_INET : AF_INET6)
+        let number = [UInt8(service >> 8), UInt8(truncatingIfNeeded: service)]
+        storage = sockaddr_storage()
+        length = socklen_t(isIPv4 ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size)
+        unsafe withUnsafeMutableBytes(of: &storage) { target in
+            unsafe target.storeBytes(of: family, as: UInt16.self)
+            unsafe target[2..<4].copyBytes(from: number)
+            if isIPv4 { return unsafe target[4..<8].copyBytes(from: ip[12...]) }
+            unsafe target[8..<24].copyBytes(from: ip)
+            unsafe target.storeBytes(of: scope, toByteOffset: 24, as: UInt32.self)
+        }
+    }
+
     /// Lends the address to a system call.
     package func withName<Result>(_ body: (UnsafePointer<sockaddr_storage>, socklen_t) -> Result) -> Result {
         unsafe withUnsafePointer(to: storage) { name in unsafe body(name, length) }
