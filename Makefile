@@ -46,7 +46,7 @@ test-rdma: ## Build and run the tests that need RDMA, in a guest whose kernel ha
 	swift build -c release
 	scripts/link-library .build/library
 	clang -ISources/CRayFabric/include $(filter-out %/layout.c,$(wildcard Tests/CInterface/*.c)) \
-		-o .build/library/c-interface -L.build/library -lrayfabric -Wl,-rpath,$(CURDIR)/.build/library -lpthread
+		-o .build/library/c-interface .build/library/librayfabric.a -luring -lstdc++ -lm -ldl -lpthread
 	@Tests/rdma/run
 
 test-c: ## Install the C interface into a folder of its own, and build and run its tests and examples there.
