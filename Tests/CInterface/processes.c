@@ -19,8 +19,11 @@
 /* ---- Children ---- */
 
 static int host_until_killed(const char *path) {
+    char ready[300];
     rf_fabric *fabric = open_fabric(4 << 20, path);
     if (!fabric) return 1;
+    snprintf(ready, sizeof ready, "%s-ready", path);
+    if (mkdir(ready, 0700) != 0) return 1;
     for (;;) pause();
 }
 
@@ -98,9 +101,10 @@ static int connect_without_network(void) {
 }
 
 static int unix_socket(const char *path, struct sockaddr_un *place) {
+    size_t length = strlen(path);
     memset(place, 0, sizeof *place);
     place->sun_family = AF_UNIX;
-    strncpy(place->sun_path, path, sizeof place->sun_path - 1);
+    memcpy(place->sun_path, path, length < sizeof place->sun_path ? length : sizeof place->sun_path - 1);
     return socket(AF_UNIX, SOCK_SEQPACKET, 0);
 }
 
@@ -151,7 +155,7 @@ int child_main(const char *role, const char *argument) {
 /* ---- Tests ---- */
 
 static void lost_host(void) {
-    char path[256];
+    char path[256], ready[sizeof path + 8];
     rf_fabric *fabric = NULL;
     rf_usage usage;
     rf_object_id id;
@@ -159,8 +163,11 @@ static void lost_host(void) {
     int host, status = 0;
     temporary_path(path, sizeof path, "host");
     rf_usage_init(&usage);
+    snprintf(ready, sizeof ready, "%s-ready", path);
     host = start_child("host", path);
-    await_file(path);
+    /* The socket is there before anybody listens. */
+    await_file(ready);
+    rmdir(ready);
     EXPECT(RF_OK, rf_fabric_attach(path, "test", &fabric));
     id = put_text(fabric, "x");
     /* Stopped: what needs its answer ends after five seconds. */
