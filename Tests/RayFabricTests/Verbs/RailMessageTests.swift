@@ -6,10 +6,7 @@ import Testing
 @testable import RayFabric
 
 @Suite struct RailMessageTests {
-    private static let invitation = {
-        var random = SeededRandom(seed: 1)
-        return RailInvitation(port: RailPort(high: 1, low: 2), service: 3, using: &random)
-    }()
+    private static let invitation = RailInvitation(port: RailPort(high: 1, low: 2), service: 3)
     private static let region = RailRegion(
         key: RegionKey(rawValue: 7), offset: 8, length: 9, access: [.read, .write], address: 10, remoteKey: 11)
 

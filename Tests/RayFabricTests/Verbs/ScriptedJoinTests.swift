@@ -162,9 +162,8 @@
             let fabric = ScriptedFabric(devices: 2, pace: .late(seed: seed))
             do {
                 var pair = try fabric.fixture(.required, host: "127.0.0.2").pair()
-                var random = SeededRandom(seed: seed)
                 let pairs = fabric.existing.pairs
-                #expect(try knock(fabric, &pair.right, showing: RailToken(using: &random)) == Self.refusal)
+                #expect(try knock(fabric, &pair.right, showing: RailToken()) == Self.refusal)
                 // Tokens are good once.
                 let rail = try #require(pair.right.endpoint.rails.all.first)
                 for known in [rail.lane?.pair, rail.paths.first?.pair] {

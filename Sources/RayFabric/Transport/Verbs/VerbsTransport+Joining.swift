@@ -23,9 +23,8 @@
 
         /// Lets the peer connect a queue pair.
         mutating func invite(to pair: VerbsQueuePair) throws(FabricError) -> RailInvitation {
-            var source = SystemRandomNumberGenerator()
             let service = try pair.device.listen(by: openManager())
-            let invitation = RailInvitation(port: try pair.device.ownAddress(), service: service, using: &source)
+            let invitation = RailInvitation(port: try pair.device.ownAddress(), service: service)
             pair.invitation = invitation
             pair.join.invite()
             return invitation

@@ -10,10 +10,10 @@ package struct RailToken: Hashable, Sendable {
     private let high: UInt64
     private let low: UInt64
 
-    /// Shells pass the system's generator.
-    package init(using source: inout some RandomNumberGenerator) {
-        high = source.next()
-        low = source.next()
+    /// Drawn by the system.
+    package init() {
+        high = .random(in: 0...UInt64.max)
+        low = .random(in: 0...UInt64.max)
     }
 
     /// - Returns: nil where there are too few bytes; the connection manager adds some.
@@ -48,11 +48,11 @@ package struct RailInvitation: Hashable, Sendable {
     /// What the end that accepts shows.
     package var answer: RailToken
 
-    package init(port: RailPort, service: UInt16, using source: inout some RandomNumberGenerator) {
+    package init(port: RailPort, service: UInt16) {
         self.port = port
         self.service = service
-        question = RailToken(using: &source)
-        answer = RailToken(using: &source)
+        question = RailToken()
+        answer = RailToken()
     }
 
     init(from reader: inout WireReader) throws(WireError) {
