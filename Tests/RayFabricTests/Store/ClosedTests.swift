@@ -2,9 +2,10 @@
 
 import CLinux
 import RayCore
-import RayFabric
 import Synchronization
 import Testing
+
+@testable import RayFabric
 
 @Suite struct ClosedTests {
     private func configuration(_ network: LoopbackNetwork, path: String? = nil) -> FabricConfiguration {
@@ -24,6 +25,18 @@ import Testing
         ]
         codes.append(await endOfWait(fabric, id))
         return codes
+    }
+
+    /// Who looks for its own end, is held up, and then finds that the host has ended: it was closed here meanwhile.
+    @Test func closingOnesOwnStoreIsNoLossOfTheHost() {
+        func code(_ endings: [FabricError.Code?], hostHasEnded: Bool) -> FabricError.Code? {
+            var rest = endings[...]
+            return StoreClient.endCode(ending: { rest.popFirst()??.rawValue ?? 0 }, hostHasEnded: { hostHasEnded })
+        }
+        #expect(code([nil, .closed], hostHasEnded: true) == .closed)
+        #expect(code([nil, nil], hostHasEnded: true) == .hostLost)
+        #expect(code([.closed], hostHasEnded: false) == .closed)
+        #expect(code([nil], hostHasEnded: false) == nil)
     }
 
     @Test func everyCallSaysSo() async throws {

@@ -107,12 +107,24 @@ package final class StoreClient: Sendable {
         control.withLock { $0.shutDown() }
     }
 
-    /// Why no call works any more; nil while the store is there. One relaxed load.
+    /// Why no call works any more; nil while the store is there. Two loads.
     @inline(__always)
     var endCode: FabricError.Code? {
-        let code = ending.load(ordering: .relaxed)
-        if code != 0 { return .init(rawValue: code) }
-        return directory.memory.loadHalf(StoreGeometry.Header.closed) != 0 ? .hostLost : nil
+        Self.endCode(
+            ending: { ending.load(ordering: .relaxed) },
+            hostHasEnded: { directory.memory.loadHalfAcquiring(StoreGeometry.Header.closed) != 0 })
+    }
+
+    /// A process that closes a store which it hosts ends its own client first. So who finds the host ended asks once
+    /// more for a reason of this process' own.
+    @inline(__always)
+    static func endCode(ending: () -> UInt16, hostHasEnded: () -> Bool) -> FabricError.Code? {
+        var code = ending()
+        if code == 0 {
+            guard hostHasEnded() else { return nil }
+            code = ending()
+        }
+        return code == 0 ? .hostLost : FabricError.Code(rawValue: code)
     }
 
     @inline(__always)
@@ -247,6 +259,8 @@ package final class StoreClient: Sendable {
                 _ = usleep(20)
             }
         } catch {
+            // Closed by another thread while this one waited for its turn.
+            if error.code == .hostLost, let code = endCode { throw FabricError(code, error.context) }
             guard error.code == .peerUnresponsive, deadline != nil else { throw error }
             throw FabricError(.deadlineExceeded, error.context)
         }
