@@ -267,31 +267,6 @@ extension HandleTable<Counted> {
         #expect(ends.value == 1)
     }
 
-    /// Threads change between two handles, of which one ends all the time: what is counted for the one is never taken off
-    /// the other.
-    @Test func theEndOfOneHandleLeavesTheOtherAlone() throws {
-        let rounds = 50_000
-        let (current, isOver) = (Shared(), Shared())
-        let steady = table.open(-1, ends)
-        let users = try (0..<2).map { _ in
-            try SystemThread(name: "uses two") { [table] in
-                while isOver.last.load(ordering: .relaxed) == 0 {
-                    _ = table.announcedNumber(current.last.load(ordering: .relaxed))
-                    precondition(table.announcedNumber(steady) == -1, "a handle ended that nobody has closed")
-                }
-            }
-        }
-        for number in 0..<rounds {
-            let new = table.open(number, ends)
-            current.last.store(new, ordering: .relaxed)
-            #expect(table.endAnnounced(new))
-        }
-        isOver.last.store(1, ordering: .relaxed)
-        for user in users { user.join() }
-        #expect(table.endAnnounced(steady))
-        #expect(ends.value == rounds + 1)
-    }
-
     /// Handles that are ended while other threads use them as fast as they can: nobody finds a value that has ended, and
     /// all end.
     @Test func nobodySeesAValueThatHasEnded() throws {
