@@ -156,7 +156,8 @@ import Testing
         expectNothingLeft()
     }
 
-    @Test func heldByAnActor_freedWhenItLetsGo() {
+    /// An object that `worker` keeps from one call to the next, and the call that gave it.
+    private func keptByAnActor() -> (object: ObjectID, call: TaskID) {
         let object = cluster.put(owner, stored: true)
         let keeping = cluster.submit(owner, [object], retries: 0)
         cluster.start(keeping, on: worker, [object])
@@ -164,6 +165,11 @@ import Testing
         cluster.finish(keeping, on: worker)
         cluster.drop(owner, object)
         #expect(isStored(object))
+        return (object, keeping)
+    }
+
+    @Test func heldByAnActor_freedWhenItLetsGo() {
+        let (object, keeping) = keptByAnActor()
         let dropping = cluster.submit(owner, retries: 0)
         cluster.start(dropping, on: worker)
         cluster.drop(worker, object)
@@ -174,13 +180,7 @@ import Testing
     }
 
     @Test func heldByAnActor_freedWhenItDies() {
-        let object = cluster.put(owner, stored: true)
-        let keeping = cluster.submit(owner, [object], retries: 0)
-        cluster.start(keeping, on: worker, [object])
-        cluster.take(worker, object, .task(keeping))
-        cluster.finish(keeping, on: worker)
-        cluster.drop(owner, object)
-        #expect(isStored(object))
+        let (object, keeping) = keptByAnActor()
         cluster.kill(worker)
         cluster.run(for: .seconds(5))
         #expect(!isStored(object))

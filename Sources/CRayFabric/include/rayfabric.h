@@ -321,9 +321,9 @@ RF_API rf_status rf_object_release(rf_object *object);
 /* Whether an object is in this node's store: 1 or 0. */
 RF_API rf_status rf_contains(rf_fabric *fabric, const rf_object_id *id, int32_t *found);
 
-/* Deletes `count` objects, at most RF_MAXIMUM_HANDLES: they can not be got any more; who holds one keeps it until it is released.
- * RF_OBJECT_NOT_FOUND for the first that is not there, but for an own object that the store has yet to hear of; the
- * others are deleted all the same. */
+/* Deletes `count` objects, at most RF_MAXIMUM_HANDLES: they can not be got any more; who holds one keeps it until it
+ * is released. RF_OBJECT_NOT_FOUND for the first that is not there, but for an own object that the store has yet to
+ * hear of; the others are deleted all the same. */
 RF_API rf_status rf_delete(rf_fabric *fabric, const rf_object_id *ids, size_t count);
 
 /* ---- Getting objects without waiting ------------------------------------------------------------------ */
@@ -339,8 +339,8 @@ typedef struct rf_completion {
     int32_t reserved;  /* 0 */
 } rf_completion;
 
-/* A queue for at most `capacity` gets, 1 to 1048576, under way or ended and not taken. The handle is the caller's, to be closed
- * with rf_queue_close(), before or after the fabric. */
+/* A queue for at most `capacity` gets, 1 to 1048576, under way or ended and not taken. The handle is the caller's, to
+ * be closed with rf_queue_close(), before or after the fabric. */
 RF_API rf_status rf_queue_create(rf_fabric *fabric, size_t capacity, rf_queue **queue);
 
 /* A descriptor that is readable while there are completions: for poll(), epoll and io_uring. It remains the
