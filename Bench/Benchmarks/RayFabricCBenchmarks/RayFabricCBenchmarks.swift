@@ -1,5 +1,5 @@
-// What the C interface costs over the Swift calls: the same work through both. Each iteration does a million
-// gets, or a thousand puts or pulls, with a fabric that was used before: the first uses of memory cost more than all calls.
+// What the C interface costs over the Swift calls: the same work through both. Each iteration does a million gets, or a
+// thousand puts or pulls, with a fabric that was used before: the first uses of memory cost more than all calls.
 
 import Benchmark
 import CRayFabric

@@ -46,7 +46,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     case spilledBack, spillRejected, leaseReused, requestQueued
 
     /// So rare that only sweeps of tens of thousands of seeds can be asked for them.
-    package static let rarest: Set<Mark> = [.taskEndedByDeath, .attemptHeld]
+    package static let rarest: Set<Mark> = [.taskEndedByDeath]
 }
 
 extension ObjectError {

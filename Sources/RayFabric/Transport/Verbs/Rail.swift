@@ -47,8 +47,8 @@
         var deadline: Timestamp
         /// Memory of the peer that its devices do not take, and why.
         var refusals: [RegionKey: FabricError.Code] = [:]
-        /// Of queue pairs whose port has lost its link: when one goes, the connection manager tells the peer by that port.
-        /// Soft-RoCE of kernel 6.1 can send nothing for the connection manager any more after it could not send that.
+        /// Of queue pairs whose port has lost its link: when one goes, the connection manager tells the peer by that
+        /// port, and Soft-RoCE of kernel 6.1 was seen to send nothing more for it after it could not send that.
         var identifiers: [ManagedIdentifier] = []
         var finish = Finish.none
         /// The user has closed the connection and wants no more messages of it.

@@ -107,8 +107,8 @@
 
         // MARK: Choosing
 
-        /// Where an operation of so many bytes would be done soonest, of the paths that reach its memory; or a path that
-        /// is to be tried again.
+        /// Where an operation of so many bytes would be done soonest, of the paths that reach its memory; or a path
+        /// that is to be tried again.
         /// - Returns: nil when none does.
         func choosePath(
             _ isRead: Bool, _ rail: Rail, _ local: RegionLocation, _ remote: RegionLocation, _ length: Int

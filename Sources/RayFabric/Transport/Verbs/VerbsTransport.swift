@@ -25,10 +25,10 @@
     ///
     /// A connection begins as one of the uring transport, which authenticates the peer and notices its
     /// death. Both ends then make reliable queue pairs on the device that has the connection's address, have
-    /// the connection manager connect them, and tell each other of their registered memory. Messages go by one queue pair from then on, copied
-    /// once into registered memory at the sender and read in place by the receiver; one-sided reads and
-    /// writes by the other: no copy by a CPU, no work for the peer. A write's notification
-    /// follows it as a message. Where both nodes have further ports in common networks, each pair of them
+    /// the connection manager connect them, and tell each other of their registered memory. Messages go by
+    /// one queue pair from then on, copied once into registered memory at the sender and read in place by the
+    /// receiver; one-sided reads and writes by the other: no copy by a CPU, no work for the peer. A write's
+    /// notification follows it as a message. Where both nodes have further ports in common networks, each pair of them
     /// gets a queue pair for operations as well, and an operation takes the one that would end it soonest.
     /// Memory that no device knows is reached by sockets, unless RDMA is required.
     ///
