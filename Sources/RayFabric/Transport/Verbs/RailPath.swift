@@ -8,7 +8,7 @@
     /// Path 0 joins the ports that have the connection's own addresses. Its queue pair lives and dies with the one
     /// for messages, which is on the same device. The others join further ports of the two nodes; each may fail
     /// by itself.
-    final class RailPath {
+    final class RailPath: PathCandidate {
         enum State: Equatable {
             /// The two ends tell each other how to connect.
             case joining
@@ -45,6 +45,7 @@
             speed = PathSpeed(expected: pair.device.nominalSpeed)
         }
 
+        var isOpen: Bool { state == .open }
         /// Whether its device may have something to tell.
         var hasWork: Bool { state == .open || state == .closing }
     }

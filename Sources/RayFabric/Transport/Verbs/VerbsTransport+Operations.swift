@@ -107,7 +107,8 @@
                 return nil
             }
             _ = try sockets.usable(id)
-            guard let (path, slices) = choosePath(isRead, rail, local, remote, length) else {
+            let now = Timestamp.now
+            guard let (path, slices) = choosePath(isRead, rail, local, remote, length, now) else {
                 if policy == .required, let error = obstacle(local, remote, rail) { throw error }
                 return nil
             }
@@ -118,7 +119,7 @@
             begin(
                 RailOperation(
                     rail: rail, path: path, token: token, isRead: isRead, local: local, remote: remote, length: length,
-                    notification: notification, deadline: deadline, slices: slices))
+                    notification: notification, deadline: deadline, slices: slices), now)
             return true
         }
 
@@ -132,12 +133,12 @@
                 ? FabricError(.rdmaUnavailable, "the peer has more registered memory than is remembered") : nil
         }
 
-        private mutating func begin(_ operation: RailOperation) {
+        private mutating func begin(_ operation: RailOperation, _ now: Timestamp) {
             let slot = freeOperations.popLast() ?? operations.count
             if slot == operations.count { operations.append(operation) } else { operations[slot] = operation }
             let path = operation.path
             operation.rail.operations += 1
-            path.speed.started(operation.length, now: .now)
+            path.speed.started(operation.length, now: now)
             earliestDeadline = min(earliestDeadline, operation.deadline)
             path.machine.start(slot, slices: operation.slices.count, into: &directives)
             runDirectives(of: path)
@@ -286,15 +287,16 @@
             let rail = operation.rail
             // The connection ends, with all that is under way.
             let isEnding = policy == .required && rail.state != .open
-            if isEnding || operation.deadline <= .now {
+            let now = Timestamp.now
+            if isEnding || operation.deadline <= now {
                 return report(operation, TransportFailure(isEnding ? .connectionLost : .deadlineExceeded))
             }
             if let (path, slices) = choosePath(
-                operation.isRead, rail, operation.local, operation.remote, operation.length)
+                operation.isRead, rail, operation.local, operation.remote, operation.length, now)
             {
                 var again = operation
                 (again.path, again.slices) = (path, slices)
-                return begin(again)
+                return begin(again, now)
             }
             guard policy == .automatic else { return report(operation, TransportFailure(.connectionLost)) }
             do throws(FabricError) {

@@ -107,35 +107,18 @@
 
         // MARK: Choosing
 
-        /// Where an operation of so many bytes would be done soonest, of the paths that reach its memory; or a path
-        /// that is to be tried again.
+        /// A path that reaches the memory of an operation, see `PathChoice`.
         /// - Returns: nil when none does.
         func choosePath(
-            _ isRead: Bool, _ rail: Rail, _ local: RegionLocation, _ remote: RegionLocation, _ length: Int
+            _ isRead: Bool, _ rail: Rail, _ local: RegionLocation, _ remote: RegionLocation, _ length: Int,
+            _ now: Timestamp
         ) -> (path: RailPath, slices: [RailSlice])? {
-            var refused: UInt16 = 0
-            while true {
-                var best: RailPath?
-                for path in rail.paths where path.state == .open && refused & 1 << path.number == 0 {
-                    if let found = best, found.speed.time(for: length) <= path.speed.time(for: length) { continue }
-                    best = path
-                }
-                guard let best else { return nil }
-                let chosen = pathToTry(rail, length, insteadOf: best, except: refused) ?? best
-                if let slices = slices(isRead, chosen, local, remote, length) { return (chosen, slices) }
-                refused |= 1 << chosen.number
+            var choice = PathChoice(length: length, now: now)
+            while let path = choice.best(of: rail.paths) {
+                if let slices = slices(isRead, path, local, remote, length) { return (path, slices) }
+                choice.refuse(path.number)
             }
-        }
-
-        private func pathToTry(
-            _ rail: Rail, _ length: Int, insteadOf best: RailPath, except refused: UInt16
-        ) -> RailPath? {
-            guard rail.paths.count > 1 else { return nil }
-            let now = Timestamp.now
-            return rail.paths.first {
-                $0 !== best && $0.state == .open && refused & 1 << $0.number == 0
-                    && $0.speed.isDue(for: length, insteadOf: best.speed, now: now)
-            }
+            return nil
         }
 
         private func slices(
