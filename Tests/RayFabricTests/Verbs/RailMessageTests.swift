@@ -17,7 +17,7 @@ import Testing
             .notification(14),
             .ports([]), .ports((1...3).map { RailPort(high: $0, low: 7) }),
             .path(15, to: RailPort(high: 16, low: 17)), .invited(path: 18, Self.invitation), .pathReady(19),
-            .pathBroken(20), .refused(RegionKey(rawValue: 21), .lockedMemoryLimit),
+            .pathBroken(20), .refused(RegionKey(rawValue: 21), .lockedMemoryLimit), .registered(path: 22),
         ]
         for message in messages {
             let bytes = message.encoded()

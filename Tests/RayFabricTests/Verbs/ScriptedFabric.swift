@@ -64,6 +64,7 @@
         // What the test wants to know.
         var lockedMemory = 0
         var registrationsMade = 0
+        var registrationsRefused = 0
         private var requestsDone = 0
         private var faults: [String] = []
         private var receiversNotReady = 0
@@ -105,6 +106,8 @@
         var existing: ScriptedResources { locked { resources } }
         /// Regions that were ever registered.
         var registrations: Int { locked { registrationsMade } }
+        /// Those that would have locked more memory than is allowed.
+        var refusedRegistrations: Int { locked { registrationsRefused } }
         /// What the user of the fabric did wrong: limits not kept, queues that ran over, calls out of order.
         var complaints: [String] { locked { faults } }
         /// Messages that found no receive.

@@ -182,7 +182,10 @@
             let status: Int32 = context.locked {
                 if context.device.isLost { return EIO }
                 if unsafe !ScriptedRegion.isThere(memory) { return EFAULT }
-                if context.fabric.lockedMemory + count > context.fabric.lockedMemoryLimit { return ENOMEM }
+                if context.fabric.lockedMemory + count > context.fabric.lockedMemoryLimit {
+                    context.fabric.registrationsRefused += 1
+                    return ENOMEM
+                }
                 let number = context.fabric.freshNumber()
                 region = unsafe ScriptedRegion(number, domain, memory, access: access)
                 context.fabric.regions[number] = region

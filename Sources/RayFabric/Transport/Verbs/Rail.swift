@@ -87,7 +87,8 @@
     /// A one-sided operation on a rail.
     struct RailOperation {
         var rail: Rail
-        var path: RailPath
+        /// nil while it is held until the memory that it names is registered.
+        var path: RailPath?
         var token: UInt64
         var isRead: Bool
         var local: RegionLocation
@@ -96,7 +97,7 @@
         /// The peer is told this when a write is in place.
         var notification: UInt64?
         var deadline: Timestamp
-        var slices: [RailSlice]
+        var slices: [RailSlice] = []
     }
 
     /// Memory of this node that a device knows.

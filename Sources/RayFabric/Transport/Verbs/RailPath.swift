@@ -27,6 +27,8 @@
         var machine: RailMachine
         /// Memory of the peer, as this path's port reaches it.
         var remote = RailMemory<RailRegion>()
+        /// The peer has told of all memory that its device is to reach.
+        var peerHasRegistered = false
         var speed: PathSpeed
         /// This end's queue pair answers the peer's.
         var isConnected = false

@@ -23,6 +23,8 @@
         private(set) var room: Int
         /// Where the statistics of its transport count what it carries.
         var trafficIndex = 0
+        /// Memory that there was when it was opened, and that it was not shown yet; nil once it was shown all.
+        var unregistered: RegistrationQueue?
         private var isArmed = false
         /// The device or its port has failed: nothing more comes of it.
         private(set) var isLost = false

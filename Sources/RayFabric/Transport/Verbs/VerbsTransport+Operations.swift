@@ -22,13 +22,19 @@
         public mutating func memoryCame(to key: RegionKey, range: Range<UInt64>) {
             guard let access = registered[key]?.access else { return }
             registered[key]?.parts.insert(range)
-            for index in devices.indices { announce(key, access, range: range, on: index) }
+            for index in devices.indices {
+                devices[index].unregistered?.remove(key, range)
+                announce(key, access, range: range, on: index)
+            }
         }
 
         public mutating func deregister(_ key: RegionKey) {
             registered[key] = nil
             refusals[key] = nil
-            for index in memory.indices { memory[index].remove(key) }
+            for index in devices.indices {
+                devices[index].unregistered?.remove(key)
+                memory[index].remove(key)
+            }
             for rail in rails.all where rail.isConnected { say(.regionGone(key), rail) }
             sockets.deregister(key)
         }
@@ -108,7 +114,8 @@
             }
             _ = try sockets.usable(id)
             let now = Timestamp.now
-            guard let (path, slices) = choosePath(isRead, rail, local, remote, length, now) else {
+            let choice = choosePath(isRead, rail, local, remote, length, now)
+            guard choice != nil || mustWait(rail) else {
                 if policy == .required, let error = obstacle(local, remote, rail) { throw error }
                 return nil
             }
@@ -116,15 +123,15 @@
                 rail.owesWritable = true
                 return false
             }
-            begin(
-                RailOperation(
-                    rail: rail, path: path, token: token, isRead: isRead, local: local, remote: remote, length: length,
-                    notification: notification, deadline: deadline, slices: slices), now)
+            let operation = RailOperation(
+                rail: rail, path: nil, token: token, isRead: isRead, local: local, remote: remote, length: length,
+                notification: notification, deadline: deadline)
+            if let (path, slices) = choice { begin(operation, path, slices, now) } else { hold(operation) }
             return true
         }
 
         /// Why an operation can not go by RDMA; nil when sockets say better what is wrong with it.
-        private func obstacle(_ local: RegionLocation, _ remote: RegionLocation, _ rail: Rail) -> FabricError? {
+        func obstacle(_ local: RegionLocation, _ remote: RegionLocation, _ rail: Rail) -> FabricError? {
             if let error = refusals[local.key] { return error }
             if let code = rail.refusals[remote.key] {
                 return FabricError(code, "at the peer: its RDMA device does not take the memory of the object")
@@ -133,15 +140,22 @@
                 ? FabricError(.rdmaUnavailable, "the peer has more registered memory than is remembered") : nil
         }
 
-        private mutating func begin(_ operation: RailOperation, _ now: Timestamp) {
+        mutating func begin(_ operation: RailOperation, _ path: RailPath, _ slices: [RailSlice], _ now: Timestamp) {
+            var operation = operation
+            (operation.path, operation.slices) = (path, slices)
+            let slot = store(operation)
+            path.speed.started(operation.length, now: now)
+            path.machine.start(slot, slices: slices.count, into: &directives)
+            runDirectives(of: path)
+        }
+
+        /// - Returns: what the operation is found by.
+        mutating func store(_ operation: RailOperation) -> Int {
             let slot = freeOperations.popLast() ?? operations.count
             if slot == operations.count { operations.append(operation) } else { operations[slot] = operation }
-            let path = operation.path
             operation.rail.operations += 1
-            path.speed.started(operation.length, now: now)
             earliestDeadline = min(earliestDeadline, operation.deadline)
-            path.machine.start(slot, slices: operation.slices.count, into: &directives)
-            runDirectives(of: path)
+            return slot
         }
 
         // MARK: Directives
@@ -258,15 +272,16 @@
             report(operation, failure)
         }
 
-        private mutating func take(_ slot: Int) -> RailOperation? {
+        mutating func take(_ slot: Int) -> RailOperation? {
             guard let operation = operations[slot] else { return nil }
             operations[slot] = nil
+            if operation.path == nil { held -= 1 }
             freeOperations.append(slot)
             operation.rail.operations -= 1
             return operation
         }
 
-        private mutating func report(_ operation: RailOperation, _ failure: TransportFailure?) {
+        mutating func report(_ operation: RailOperation, _ failure: TransportFailure?) {
             emit(.completed(operation.rail.connection, token: operation.token, failure: failure))
             madeRoom(operation.rail)
         }
@@ -283,7 +298,7 @@
         /// Does an operation by another path, or by sockets, that its path could not do.
         private mutating func retreat(_ slot: Int) {
             guard let operation = take(slot) else { return }
-            operation.path.speed.withdrawn(operation.length)
+            operation.path?.speed.withdrawn(operation.length)
             let rail = operation.rail
             // The connection ends, with all that is under way.
             let isEnding = policy == .required && rail.state != .open
@@ -294,11 +309,15 @@
             if let (path, slices) = choosePath(
                 operation.isRead, rail, operation.local, operation.remote, operation.length, now)
             {
-                var again = operation
-                (again.path, again.slices) = (path, slices)
-                return begin(again, now)
+                return begin(operation, path, slices, now)
             }
+            if mustWait(rail) { return hold(operation) }
             guard policy == .automatic else { return report(operation, TransportFailure(.connectionLost)) }
+            passToSockets(operation)
+        }
+
+        mutating func passToSockets(_ operation: RailOperation) {
+            let rail = operation.rail
             do throws(FabricError) {
                 let isStarted =
                     operation.isRead
@@ -316,10 +335,11 @@
         }
 
         /// A device can not be told to stop one operation: its completion comes by itself, or the
-        /// deadline ends the rail.
+        /// deadline ends the rail. One that is held was not given to a device.
         public mutating func cancel(token: UInt64, on id: Connection) {
-            let isOnRail = operations.contains { $0?.token == token && $0?.rail.connection == id }
-            if !isOnRail { sockets.cancel(token: token, on: id) }
+            let slot = operations.firstIndex { $0?.token == token && $0?.rail.connection == id }
+            guard let slot else { return sockets.cancel(token: token, on: id) }
+            if operations[slot]?.path == nil { complete(slot, TransportFailure(.cancelled)) }
         }
 
         mutating func checkDeadlines(_ now: Timestamp) {
@@ -327,10 +347,12 @@
             earliestDeadline = .never
             for index in operations.indices {
                 guard let operation = operations[index] else { continue }
-                if operation.deadline <= now {
-                    breakDown(operation.path, because: "the device did not finish an operation by its deadline")
-                } else {
+                if operation.deadline > now {
                     earliestDeadline = min(earliestDeadline, operation.deadline)
+                } else if let path = operation.path {
+                    breakDown(path, because: "the device did not finish an operation by its deadline")
+                } else {
+                    complete(index, TransportFailure(.deadlineExceeded))
                 }
             }
         }

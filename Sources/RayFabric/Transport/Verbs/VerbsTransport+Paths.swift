@@ -97,12 +97,13 @@
             path.deadline = .never
         }
 
-        /// Tells the peer of all memory that it may reach on a path.
+        /// Tells the peer of the memory that it may reach on a path.
         mutating func announceMemory(_ path: RailPath) {
             guard let index = devices.firstIndex(where: { $0 === path.device }) else { return }
             for part in memory[index].all where !part.access.isEmpty {
                 say(part.announcement(path: path.number), path.rail)
             }
+            if devices[index].unregistered == nil { say(.registered(path: path.number), path.rail) }
         }
 
         // MARK: Choosing

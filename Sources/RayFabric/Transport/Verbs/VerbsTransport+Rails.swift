@@ -83,7 +83,7 @@
             return nil
         }
 
-        /// A device, opened once for each identifier, and shown all memory.
+        /// A device, opened once for each identifier.
         mutating func open(
             _ port: RDMAPort, _ identifier: RDMAPort.Identifier
         ) throws(FabricError) -> VerbsDevice {
@@ -97,7 +97,7 @@
             device.trafficIndex = trafficIndex(of: port)
             devices.append(device)
             memory.append(RailMemory())
-            for (key, registration) in registered { announce(key, registration, on: devices.count - 1) }
+            registerAll(on: devices.count - 1)
             return device
         }
 
@@ -107,11 +107,6 @@
             }
             carried.rdmaPorts.append(RDMATraffic(device: port.device, port: port.number))
             return carried.rdmaPorts.count - 1
-        }
-
-        private mutating func announce(_ key: RegionKey, _ registration: Registration, on index: Int) {
-            if registration.parts.isEmpty { announce(key, registration.access, on: index) }
-            for range in registration.parts { announce(key, registration.access, range: range, on: index) }
         }
 
         // MARK: Control frames
@@ -142,6 +137,7 @@
                 for path in rail.paths { path.remote.remove(key) }
             case .refused(let key, let code):
                 if rail.refusals.count < Self.mostRegions { rail.refusals[key] = code }
+            case .registered(let number): rail.path(number)?.peerHasRegistered = true
             case .broken: peerHasLost(rail)
             case .received(let count):
                 rail.peerReceived = count
@@ -181,6 +177,9 @@
             }
             for (key, error) in refusals where registered[key]?.access.isEmpty == false {
                 sockets.sendControl(RailMessage.refused(key, error.code).encoded(), on: rail.connection)
+            }
+            if rail.device?.unregistered == nil {
+                sockets.sendControl(RailMessage.registered(path: 0).encoded(), on: rail.connection)
             }
             sockets.sendControl(RailMessage.ready.encoded(), on: rail.connection)
             openIfReady(rail)

@@ -30,7 +30,8 @@
     /// receiver; one-sided reads and writes by the other: no copy by a CPU, no work for the peer. A write's
     /// notification follows it as a message. Where both nodes have further ports in common networks, each pair of them
     /// gets a queue pair for operations as well, and an operation takes the one that would end it soonest.
-    /// Memory that no device knows is reached by sockets, unless RDMA is required.
+    /// Memory that no device knows is reached by sockets, unless RDMA is required. A device that is opened is shown all
+    /// memory in steps, one a poll; where RDMA is required operations wait for that.
     ///
     /// Threads: as `UringTransport`.
     @safe
@@ -50,6 +51,8 @@
         var refusals: [RegionKey: FabricError] = [:]
         var operations: [RailOperation?] = []
         var freeOperations: [Int] = []
+        /// Operations that wait for memory.
+        var held = 0
         var earliestDeadline = Timestamp.never
         var nextCheck = Timestamp.zero
         var news = FIFO<News>()
@@ -68,6 +71,10 @@
         var railsLost: UInt64 = 0
         /// So long may queue pairs take to be connected. Twice as long a peer may take that is alive.
         var joiningTime: Duration
+        /// Some device is to be shown more memory.
+        var isRegistering = false
+        /// Bytes that a device is shown in a poll, which takes some milliseconds.
+        var registrationStep: UInt64 = 32 << 20
         /// A device that is to be removed waits at most so long.
         private static let removalInterval = Duration.seconds(1)
         /// Since the sockets were looked at.
@@ -179,7 +186,12 @@
             // Where messages keep coming by RDMA as well: heartbeats and deadlines are kept here.
             if isTimeForSockets() { pollSockets() }
             takeCompletions()
-            let event = nextEvent()
+            if isRegistering { registerSome() }
+            var event = nextEvent()
+            if event == nil, held > 0 {
+                resumeHeld()
+                event = nextEvent()
+            }
             postMessages()
             return event
         }
@@ -235,7 +247,7 @@
         }
 
         public mutating func wait(until deadline: Timestamp) {
-            guard !hasNews else { return }
+            guard !hasNews, !isRegistering else { return }
             postMessages()
             let busy = devices.filter { device in
                 rails.all.contains { rail in

@@ -166,6 +166,8 @@ package enum RailMessage: Hashable, Sendable {
     case pathBroken(UInt8)
     /// Memory that the sender's device does not take; the code says why.
     case refused(RegionKey, FabricError.Code)
+    /// The peer was told of all memory that the sender's device of a path had to be shown when it was opened.
+    case registered(path: UInt8)
 
     /// Most ports in a message.
     package static let mostPorts = 64
@@ -240,6 +242,9 @@ package enum RailMessage: Hashable, Sendable {
             writer.integer(UInt8(15))
             writer.integer(key.rawValue)
             writer.integer(code.rawValue)
+        case .registered(let path):
+            writer.integer(UInt8(16))
+            writer.integer(path)
         }
     }
 
@@ -283,6 +288,7 @@ package enum RailMessage: Hashable, Sendable {
         case 15:
             self = .refused(
                 RegionKey(rawValue: try reader.uint64()), try reader.reason())
+        case 16: self = .registered(path: try reader.uint8())
         default: throw .malformed
         }
         try reader.finish()
