@@ -182,13 +182,24 @@
             let fabric = ScriptedFabric(devices: 2)
             do {
                 let fixture = fabric.fixture(.required, host: "127.0.0.2")
-                var pair = try fixture.pair()
-                let token = try #require(pair.right.endpoint.rails.all.first?.lane?.pair?.invitation?.question)
+                var left = try station(fixture, 1)
+                var right = try station(fixture, 2)
+                let address = try right.endpoint.listen(at: fixture.freshAddress())
+                // The token is not used before that.
+                fabric.failJoins(.silent)
+                _ = try left.endpoint.connect(to: address, deadline: .now + .seconds(10))
+                try fixture.drive(&left, &right, "the invitation") { left, _ in
+                    left.endpoint.rails.all.first?.isJoining == true
+                }
+                let first = try #require(right.endpoint.rails.all.first)
+                let token = try #require(first.lane?.pair?.invitation?.question)
+                #expect(first.lane?.pair?.join.state == .invited)
+                fabric.failJoins(nil)
                 var again = Station(try fixture.make(fixture.configuration(1, incarnation: 2)))
-                let connection = try fixture.connect(&again, to: &pair.right, at: pair.address)
-                #expect(pair.right.closure(pair.fromRight) == TransportFailure(.staleIncarnation))
-                #expect(try knock(fabric, &pair.right, showing: token) == Self.refusal)
-                #expect(pair.right.endpoint.rails[connection.right]?.state == .open)
+                let connection = try fixture.connect(&again, to: &right, at: address)
+                #expect(right.endpoint.rails[first.connection] == nil)
+                #expect(try knock(fabric, &right, showing: token) == Self.refusal)
+                #expect(right.endpoint.rails[connection.right]?.state == .open)
             }
             fabric.expectClean()
         }
