@@ -10,8 +10,10 @@
         let buffers: RailBuffers
         var window: PacketWindow
         var parser = RailStreamParser()
-        /// Control messages for which the ring had no room, or that come before the rail is open.
-        var backlog = FIFO<[UInt8]>()
+        /// Control messages for which the ring had no room, or that come before the rail is open; their number is kept
+        /// beside them, because it is asked for with each message.
+        private var backlog = FIFO<[UInt8]>()
+        private(set) var backlogCount = 0
         /// The frame that `append` refused: `writable` comes once it fits; 0 when there is none.
         var wantedBytes = 0
         /// Packets that came before the rail was open.
@@ -58,13 +60,27 @@
         }
 
         /// The peer does not take out what it is sent: nothing more that it has to be told of is begun.
-        var hasLongBacklog: Bool { backlog.count >= 1024 }
+        var hasLongBacklog: Bool { backlogCount >= 1024 }
+
+        func putOff(_ control: [UInt8]) {
+            backlog.append(control)
+            backlogCount += 1
+        }
+
+        func takePutOff() -> [UInt8]? {
+            guard let control = backlog.popFirst() else { return nil }
+            backlogCount -= 1
+            return control
+        }
 
         /// Appends what was put off, as far as there is room.
         func appendBacklog() {
-            while let bytes = backlog.popFirst() {
+            while backlogCount > 0, let bytes = takePutOff() {
                 // SAFETY: any bytes are valid UInt8 values, here and in other places that say `span.bytes`.
-                if !append(.control, unsafe bytes.span.bytes) { return backlog.appendFirst(bytes) }
+                if append(.control, unsafe bytes.span.bytes) { continue }
+                backlog.appendFirst(bytes)
+                backlogCount += 1
+                return
             }
         }
 

@@ -23,7 +23,7 @@ struct PacketWindow: Sendable {
     }
 
     struct Shape: Hashable, Sendable {
-        /// Packets that each end has room for.
+        /// Packets that each end has room for, at most 32.
         var receives = 32
         /// Most bytes of a packet.
         var packetBytes = 8 << 10
@@ -45,8 +45,8 @@ struct PacketWindow: Sendable {
     /// Packets sent, and how many of them the peer has taken out.
     private var sent: UInt64 = 0
     private var returned: UInt64 = 0
-    /// Where the packets end that the peer has not taken out.
-    private var ends = FIFO<UInt64>()
+    /// Where the packets end that the peer has not taken out, by their numbers modulo `mostReceives`.
+    private var ends = InlineArray<32, UInt64>(repeating: 0)
     /// The peer's packets that were taken out, and how many of them it was told of.
     private var taken: UInt64 = 0
     private var told: UInt64 = 0
@@ -55,10 +55,14 @@ struct PacketWindow: Sendable {
     private(set) var receivesPosted: Int
     private var occupied = 0
     private var unsignalled = 0
-    private var signals = FIFO<Int>()
+    /// Completions that were asked for and have not come.
+    private var signals = 0
+
+    private static let mostReceives = 32
 
     init(_ shape: Shape) {
-        precondition(shape.receives >= 4 && shape.depth >= 4 && shape.ringBytes.nonzeroBitCount == 1)
+        precondition((4...Self.mostReceives).contains(shape.receives) && shape.depth >= 4)
+        precondition(shape.ringBytes.nonzeroBitCount == 1)
         self.shape = shape
         receivesPosted = shape.receives
     }
@@ -75,19 +79,25 @@ struct PacketWindow: Sendable {
         written += UInt64(count)
     }
 
+    /// Packets that the peer has room for.
+    private var places: Int { shape.receives - Int(sent - returned) }
+
+    /// Whether there is a packet to post now.
+    var hasNext: Bool {
+        guard isOpen, occupied < shape.depth else { return false }
+        let isDue = isAsked || taken - told >= UInt64(shape.receives / 2)
+        return written > posted && places >= 2 || isDue && places >= 1
+    }
+
     /// The next packet to post now.
     mutating func next() -> Packet? {
-        guard isOpen, occupied < shape.depth else { return nil }
-        let places = shape.receives - Int(sent - returned)
-        let waiting = Int(written - posted)
-        let isDue = isAsked || taken - told >= UInt64(shape.receives / 2)
-        guard waiting > 0 && places >= 2 || isDue && places >= 1 else { return nil }
-        let length = places >= 2 ? min(waiting, shape.packetBytes, untilRingEnd) : 0
+        guard hasNext else { return nil }
+        let length = places >= 2 ? min(Int(written - posted), shape.packetBytes, untilRingEnd) : 0
         let packet = Packet(
             offset: posted, length: length, taken: UInt32(truncatingIfNeeded: taken), isSignalled: signalNext())
         posted += UInt64(length)
+        ends[Int(sent % UInt64(Self.mostReceives))] = posted
         sent += 1
-        ends.append(posted)
         told = taken
         isAsked = false
         return packet
@@ -99,16 +109,19 @@ struct PacketWindow: Sendable {
     private mutating func signalNext() -> Bool {
         occupied += 1
         unsignalled += 1
-        guard unsignalled >= min(8, shape.depth / 4) else { return false }
-        signals.append(unsignalled)
+        guard unsignalled == signalInterval else { return false }
+        signals += 1
         unsignalled = 0
         return true
     }
 
+    private var signalInterval: Int { min(8, shape.depth / 4) }
+
     /// A completion that was asked for has come.
     mutating func completed() {
-        guard let count = signals.popFirst() else { preconditionFailure("a completion that nobody asked for") }
-        occupied -= count
+        precondition(signals > 0, "a completion that nobody asked for")
+        signals -= 1
+        occupied -= signalInterval
     }
 
     // MARK: Receiving
@@ -120,8 +133,9 @@ struct PacketWindow: Sendable {
         arrived += UInt64(count)
         let news = UInt64(number &- UInt32(truncatingIfNeeded: returned))
         guard news <= sent - returned else { throw .malformed }
+        guard news > 0 else { return }
         returned += news
-        for _ in 0..<news { acknowledged = ends.popFirst() ?? acknowledged }
+        acknowledged = ends[Int((returned - 1) % UInt64(Self.mostReceives))]
     }
 
     /// The user is done with a packet.

@@ -13,6 +13,7 @@
         // place from when it is posted until its completion; nobody reads it in between.
         private let memory: UnsafeMutableRawBufferPointer
         private var region: VerbsRegion?
+        private let localKey: UInt32
         private let shape: PacketWindow.Shape
 
         /// - Throws: `lockedMemoryLimit`, `rdmaUnavailable`.
@@ -23,6 +24,7 @@
             self.shape = shape
             let region = try unsafe VerbsRegion(memory, [], on: device)
             self.region = region
+            localKey = region.localKey
         }
 
         /// The device forgets the memory; what is in it stays.
@@ -69,7 +71,7 @@
         private func element(_ start: Int, _ count: Int) -> ibv_sge {
             ibv_sge(
                 addr: UInt64(UInt(bitPattern: unsafe memory.baseAddress)) + UInt64(start), length: UInt32(count),
-                lkey: region?.localKey ?? 0)
+                lkey: localKey)
         }
 
         private func start(_ index: Int) -> Int {

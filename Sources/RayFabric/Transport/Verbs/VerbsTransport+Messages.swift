@@ -29,21 +29,29 @@
         case sockets
         case packet(Range<Int>)
         case assembled(Range<Int>)
+
+        /// Of a message that is not in the sockets.
+        var byteCount: Int {
+            switch self {
+            case .sockets: 0
+            case .packet(let range), .assembled(let range): range.count
+            }
+        }
     }
 
     extension VerbsTransport {
         // MARK: Sending
 
         public mutating func send(_ message: RawSpan, on id: Connection) throws(FabricError) -> Bool {
-            try checkNotFinishing(id)
-            guard let rail = rails[id], let lane = rail.outgoing else { return try sockets.send(message, on: id) }
-            _ = try sockets.usable(id)
+            guard let rail = rails[id] else { return try sockets.send(message, on: id) }
+            guard rail.finish == .none, !rail.isClosed else { throw FabricError(.closed, "connection \(id.index)") }
+            guard let lane = rail.outgoing else { return try sockets.send(message, on: id) }
             guard message.byteCount <= maximumMessageBytes else {
                 throw FabricError(
                     .messageTooLarge, "\(message.byteCount) bytes, at most \(maximumMessageBytes)")
             }
             lane.appendBacklog()
-            guard lane.backlog.isEmpty, lane.append(.message, message) else {
+            guard lane.backlogCount == 0, lane.append(.message, message) else {
                 lane.wantedBytes = message.byteCount + 2 * RailFrameHead.byteCount
                 return false
             }
@@ -62,7 +70,7 @@
             guard let lane = rail.outgoing else {
                 return sockets.sendControl(message.encoded(), on: rail.connection)
             }
-            lane.backlog.append(message.encoded())
+            lane.putOff(message.encoded())
             if rail.state == .open { markDirty(rail) }
         }
 
@@ -74,14 +82,12 @@
 
         /// Hands over to the devices what is to be sent.
         mutating func postMessages() {
-            guard !dirty.isEmpty else { return }
-            for rail in dirty {
+            while let rail = dirty.popLast() {
                 guard let lane = rail.lane else { continue }
                 lane.isDirty = false
                 guard rail.state == .open, !lane.post(rail: rail.number) else { continue }
                 breakDown(rail, because: "its device takes no messages")
             }
-            dirty.removeAll(keepingCapacity: true)
         }
 
         /// Queued operations are done and messages taken out by the peer before it hears of the end.
@@ -95,7 +101,7 @@
             if rail.finish == .waiting, rail.operations == 0 {
                 if let lane = rail.outgoing {
                     lane.appendBacklog()
-                    guard lane.backlog.isEmpty else { return }
+                    guard lane.backlogCount == 0 else { return }
                     guard lane.append(.finish, RawSpan()) else { preconditionFailure("no room for the end") }
                     markDirty(rail)
                 }
@@ -109,9 +115,9 @@
         // MARK: Completions
 
         mutating func packetSent(_ rail: Rail, isSignalled: Bool) {
-            guard isSignalled else { return }
-            rail.lane?.window.completed()
-            markDirty(rail)
+            guard isSignalled, let lane = rail.lane else { return }
+            lane.window.completed()
+            if lane.window.hasNext { markDirty(rail) }
         }
 
         /// A packet of the peer is in a place of the lane.
@@ -145,8 +151,8 @@
                 rail.owesWritable = false
                 emit(.writable(rail.connection))
             }
-            markDirty(rail)
-            finishIfDone(rail)
+            if lane.window.hasNext { markDirty(rail) }
+            if rail.finish != .none { finishIfDone(rail) }
         }
 
         // MARK: Receiving
@@ -175,7 +181,7 @@
                 switch kind {
                 case .message:
                     carried.messagesReceived += 1
-                    carried.bytesReceived += UInt64(message.byteCount)
+                    carried.bytesReceived += UInt64(place.byteCount)
                     return .message(rail.connection)
                 case .control: takeMessageAsControl(rail)
                 case .finish:
@@ -190,6 +196,7 @@
             do throws(WireError) {
                 switch packet.bytes {
                 case .place(let index, let count):
+                    guard cursor < count else { return nil }
                     // SAFETY: the place is not posted before `done`.
                     let bytes = unsafe RawSpan(_unsafeBytes: lane.buffers.packet(index, count: count))
                     return try lane.parser.next(in: bytes, at: &cursor, into: &assembled)
@@ -220,7 +227,7 @@
             guard case .place(let index, _) = packet.bytes, let lane = packet.rail.lane, lane.window.takeOut() else {
                 return
             }
-            markDirty(packet.rail)
+            if lane.window.hasNext { markDirty(packet.rail) }
             if !lane.postReceive(index, rail: packet.rail.number) {
                 breakDown(packet.rail, because: "its device takes no receives")
             }
@@ -242,7 +249,7 @@
             } catch {
                 return sockets.close(rail.connection, TransportFailure(.protocolViolation))
             }
-            while let bytes = lane.backlog.popFirst() { sockets.sendControl(bytes, on: rail.connection) }
+            while let bytes = lane.takePutOff() { sockets.sendControl(bytes, on: rail.connection) }
             rail.hasHandedOver = true
             rail.deadline = .never
             if lane.wantedBytes > 0 {

@@ -129,7 +129,7 @@
             }.joined(separator: "; ")
         }
 
-        public var maximumMessageBytes: Int { sockets.maximumMessageBytes }
+        public var maximumMessageBytes: Int { WireLimits.messageBytes }
         public var waker: Waker { sockets.waker }
         public func peer(of connection: Connection) -> NodeID? { sockets.peer(of: connection) }
 
@@ -146,7 +146,7 @@
                     // SAFETY: the place is posted again when the packet is done with, in the next call of
                     // `poll`; until then `current` keeps the buffers.
                     let span = unsafe RawSpan(_unsafeBytes: packet).extracting(range)
-                    return unsafe _overrideLifetime(span, borrowing: self)
+                    return unsafe _overrideLifetime(span, borrowing: assembled)
                 }
             }
         }
