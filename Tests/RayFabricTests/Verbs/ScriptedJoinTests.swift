@@ -263,6 +263,8 @@
                 let fixture = fabric.fixture(.required, host: "127.0.0.2", ports: 2)
                 var left = try station(fixture, 1)
                 var right = try station(fixture, 2)
+                // It is told, and does not wait for its own time to end.
+                right.endpoint.joiningTime = .seconds(60)
                 let address = try right.endpoint.listen(at: fixture.freshAddress())
                 let connection = try fixture.connect(&left, to: &right, at: address)
                 try fixture.drive(&left, &right, "the end of the path") { left, right in

@@ -316,7 +316,10 @@
                 try ends.exchange()
                 ends.right.endpoint.deregister(ends.remote)
                 let before = fabric.registrations
-                ends.registerAll()
+                // It takes no steps any more.
+                ends.right.endpoint.registrationStep = UInt64(Ends.piece)
+                _ = ends.right.endpoint.poll()
+                #expect(ends.right.endpoint.isRegistering == false)
                 try ends.drive("the end") { left, _ in left.isCompleted(1) }
                 #expect(ends.left.failure(1) == .remoteAccessDenied)
                 #expect(fabric.registrations == before)
@@ -368,9 +371,19 @@
 
         // MARK: Several devices
 
-        /// Each device is shown all, and the peer hears of it on each path.
+        /// Each device is shown all, and the peer hears of it on each path: of one that joins devices which were
+        /// shown all before, too.
         @Test func allPathsAreTold() throws {
             let fabric = ScriptedFabric(devices: 2, pace: .late(seed: 7))
+            do {
+                var early = try Ends(fabric, .required, ports: 2)
+                try early.drive("all announcements") { left, right in
+                    left.endpoint.openPaths == 2 && right.endpoint.openPaths == 2
+                        && left.endpoint.rails.all.allSatisfy { $0.paths.allSatisfy(\.peerHasRegistered) }
+                        && right.endpoint.rails.all.allSatisfy { $0.paths.allSatisfy(\.peerHasRegistered) }
+                }
+            }
+            fabric.expectClean()
             do {
                 var ends = try ends(fabric, .required, .both, ports: 2)
                 try ends.drive("two paths") { $0.endpoint.openPaths == 2 && $1.endpoint.openPaths == 2 }
