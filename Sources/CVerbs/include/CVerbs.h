@@ -79,12 +79,25 @@ static inline int rf_verbs_poll(struct ibv_cq *queue, int count, struct ibv_wc *
     return ibv_poll_cq(queue, count, completions);
 }
 
+// Memory windows of type 1, which belong to a protection domain; a range of no bytes closes one.
+static inline struct ibv_mw *rf_verbs_allocate_window(struct ibv_pd *domain) {
+    return ibv_alloc_mw(domain, IBV_MW_TYPE_1);
+}
+
+static inline int rf_verbs_free_window(struct ibv_mw *window) { return ibv_dealloc_mw(window); }
+
+static inline int rf_verbs_bind_window(struct ibv_qp *pair, struct ibv_mw *window, struct ibv_mw_bind *bind) {
+    return ibv_bind_mw(pair, window, bind);
+}
+
 static inline int rf_verbs_request_event(struct ibv_cq *queue) { return ibv_req_notify_cq(queue, 0); }
 
 // Enumerators as the plain integers that the structures hold.
 static const int RF_VERBS_LOCAL_WRITE = IBV_ACCESS_LOCAL_WRITE;
 static const int RF_VERBS_REMOTE_READ = IBV_ACCESS_REMOTE_READ;
 static const int RF_VERBS_REMOTE_WRITE = IBV_ACCESS_REMOTE_WRITE;
+static const int RF_VERBS_BIND_WINDOW = IBV_ACCESS_MW_BIND;
+static const unsigned int RF_VERBS_HAS_WINDOWS = IBV_DEVICE_MEM_WINDOW;
 static const int RF_VERBS_TO_STATE = IBV_QP_STATE;
 
 #endif

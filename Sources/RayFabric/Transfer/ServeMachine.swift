@@ -12,13 +12,15 @@ package struct LookupID: Hashable, Sendable {
 package enum ServeDirective: Hashable, Sendable {
     /// Find the object and pin it; answer with `found` or `notFound`.
     case lookup(LookupID, ObjectID)
-    /// Encode and send; the extents belong to a located reply. A message that can not be queued may
-    /// be dropped: the puller asks again.
-    case send(TransferReply, Connection, extents: [RemoteExtent])
+    /// Encode and send. A message that can not be queued may be dropped: the puller asks again.
+    case send(TransferReply, Connection)
+    /// The same for a located reply: with extents that cover the bytes of the pinned object and then its metadata,
+    /// and that this puller may read until `unpin`. At most `TransferMessage.maximumExtents` of them.
+    case sendLocated(TransferReply, Connection, pin: UInt64)
     /// The same for an inline reply: the bytes of the pinned object, and then its metadata, follow
     /// the header.
     case sendInline(TransferReply, Connection, pin: UInt64)
-    /// The pin that was given with `found` is not needed any more.
+    /// The pin that was given with `found` is not needed any more, nor what was opened to the puller for it.
     case unpin(UInt64)
 }
 
@@ -82,7 +84,6 @@ package struct ServeMachine: Sendable {
         var grant: UInt32 = 0
         var size = 0
         var metadataSize = 0
-        var extents: [RemoteExtent] = []
         var leaseEnd = Timestamp.never
     }
 
@@ -110,9 +111,9 @@ package struct ServeMachine: Sendable {
             let index = requestOf[Key(connection: connection, request: request)]
             if let index, requests[index].pin != nil, requests[index].grant == grant {
                 extendLease(index, now)
-                directives.append(.send(.renewed(request, attempt: attempt), connection, extents: []))
+                directives.append(.send(.renewed(request, attempt: attempt), connection))
             } else {
-                directives.append(.send(.negative(request, .expired), connection, extents: []))
+                directives.append(.send(.negative(request, .expired), connection))
             }
         case .release(let request):
             guard let index = requestOf[Key(connection: connection, request: request)] else { return }
@@ -129,13 +130,11 @@ package struct ServeMachine: Sendable {
 
     // MARK: The store
 
-    /// The object is pinned. The extents cover its bytes and then its metadata.
-    /// - Precondition: there are at most `TransferMessage.maximumExtents` extents.
+    /// The object is pinned.
     package mutating func found(
-        _ lookup: LookupID, pin: UInt64, size: Int, metadataSize: Int, extents: [RemoteExtent],
-        now: Timestamp, into directives: inout [ServeDirective]
+        _ lookup: LookupID, pin: UInt64, size: Int, metadataSize: Int, now: Timestamp,
+        into directives: inout [ServeDirective]
     ) {
-        precondition(extents.count <= TransferMessage.maximumExtents, "too many extents for a reply")
         guard let index = requestOf(lookup) else { return directives.append(.unpin(pin)) }
         if size + metadataSize <= min(requests[index].inlineLimit, configuration.inlineLimit) {
             let start = TransferMessage.inlineHeaderByteCount
@@ -150,7 +149,6 @@ package struct ServeMachine: Sendable {
             requests[index].pin = pin
             requests[index].grant = lastGrant
             (requests[index].size, requests[index].metadataSize) = (size, metadataSize)
-            requests[index].extents = extents
             requests[index].leaseEnd = now + configuration.lease
             leaseLinks.append(index, to: &leases)
             sendLocated(index, &directives)
@@ -162,8 +160,7 @@ package struct ServeMachine: Sendable {
         _ lookup: LookupID, _ reason: NegativeReason, into directives: inout [ServeDirective]
     ) {
         guard let index = requestOf(lookup) else { return }
-        directives.append(
-            .send(.negative(requests[index].request, reason), requests[index].connection, extents: []))
+        directives.append(.send(.negative(requests[index].request, reason), requests[index].connection))
         close(index, &directives)
     }
 
@@ -194,7 +191,7 @@ package struct ServeMachine: Sendable {
             || peers[connection, default: IndexList()].count >= configuration.requestsPerPeer
         guard isServing, !isBusy else {
             let reason = isServing ? NegativeReason.busy : .notServing
-            return directives.append(.send(.negative(request, reason), connection, extents: []))
+            return directives.append(.send(.negative(request, reason), connection))
         }
         let index = slots.take()
         if index == requests.count { requests.append(Request()) }
@@ -230,10 +227,11 @@ package struct ServeMachine: Sendable {
     }
 
     private func sendLocated(_ index: Int, _ directives: inout [ServeDirective]) {
+        guard let pin = requests[index].pin else { preconditionFailure("a place without a pin") }
         let milliseconds = configuration.lease.saturatedNanoseconds / 1_000_000
         let reply = TransferReply.located(
             requests[index].request, size: requests[index].size, metadataSize: requests[index].metadataSize,
             lease: UInt32(clamping: milliseconds), grant: requests[index].grant)
-        directives.append(.send(reply, requests[index].connection, extents: requests[index].extents))
+        directives.append(.sendLocated(reply, requests[index].connection, pin: pin))
     }
 }

@@ -47,6 +47,22 @@ public protocol Transport: ~Copyable {
     /// Ends the use of a region. Peers that still name it get `remoteAccessDenied`.
     mutating func deregister(_ key: RegionKey)
 
+    /// Opens `length` bytes at `part` to the peer of a connection, for reading, under a key of their own in which
+    /// they begin at 0. The region needs the access `.byGrant`. Costs no registration. Messages that are sent
+    /// afterwards find the grant in place. Ends with `revoke`, or with the connection.
+    ///
+    /// SAFETY: the bytes must stay what they are until the grant has ended, the region until then registered.
+    /// - Returns: nil when too many grants are under way: try again later.
+    /// - Throws: `invalidArgument` for a range outside of such a region, `outOfMemory`.
+    mutating func grant(
+        _ part: RegionLocation, length: Int, to connection: Connection
+    ) throws(FabricError) -> RegionKey?
+
+    /// Ends a grant. Peers that still name it get `remoteAccessDenied`; by RDMA, which they notice as the failure
+    /// of a queue pair.
+    /// - Returns: true when no peer can read by it any more; else the event `revoked` says so later.
+    mutating func revoke(_ key: RegionKey) -> Bool
+
     /// Queues a message; the bytes are copied, so the caller may reuse them at once. Messages that
     /// are queued together travel together; `poll` sends what is queued.
     /// - Returns: false when the connection's queue is full: nothing was queued, and `writable`
@@ -103,6 +119,12 @@ public protocol Transport: ~Copyable {
 
 extension Transport where Self: ~Copyable {
     public mutating func memoryCame(to key: RegionKey, range: Range<UInt64>) {}
+
+    /// Where a grant is a region of its own.
+    public mutating func revoke(_ key: RegionKey) -> Bool {
+        deregister(key)
+        return true
+    }
 }
 
 /// Names of the transports, as users write them.
@@ -153,6 +175,11 @@ public struct RemoteAccess: OptionSet, Sendable {
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     public static let read = RemoteAccess(rawValue: 1)
     public static let write = RemoteAccess(rawValue: 2)
+    /// Read those parts that they were given by `grant`.
+    public static let byGrant = RemoteAccess(rawValue: 4)
+
+    /// Whether they may do something to all of it.
+    var isGeneral: Bool { !isDisjoint(with: [.read, .write]) }
 }
 
 /// What happened. Trivial to copy: nothing is allocated or retained per event.
@@ -167,6 +194,8 @@ public enum TransportEvent: Sendable {
     case notified(Connection, UInt64)
     /// A call that returned false may be tried again.
     case writable(Connection)
+    /// A grant that was being revoked has ended.
+    case revoked(RegionKey)
     /// The peer will send nothing more.
     case finished(Connection)
     /// The connection is gone; the last event of a connection.

@@ -101,7 +101,7 @@ struct MessageStream: BenchmarkEnd {
         case .writable(let connection):
             if let stream = control.link.stream(of: connection) { isBlocked[stream] = false }
         case .closed(_, let failure): return try control.closed(failure)
-        case .connected, .completed, .notified, .finished: break
+        case .connected, .completed, .notified, .revoked, .finished: break
         }
         return false
     }

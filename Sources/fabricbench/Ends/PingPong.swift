@@ -78,7 +78,7 @@ private struct PayloadExchange {
             if let failure { throw failure.error("a one-sided write failed during the benchmark") }
             writesInFlight -= 1
             return false
-        case .writable, .finished, .connected: return false
+        case .writable, .revoked, .finished, .connected: return false
         case .closed(_, let failure): throw lost(failure)
         }
         received &+= 1

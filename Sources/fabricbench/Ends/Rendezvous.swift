@@ -73,7 +73,7 @@ struct Rendezvous {
             }
         case .closed(_, let failure): throw lost(failure)
         case .finished: throw lost(TransportFailure(.closed))
-        case .completed, .notified, .writable, nil: break
+        case .completed, .notified, .revoked, .writable, nil: break
         }
         return nil
     }

@@ -139,7 +139,7 @@ struct WriteStream: BenchmarkEnd {
         case .writable(let connection):
             if let stream = control.link.stream(of: connection) { streams[stream].isBlocked = false }
         case .closed(_, let failure): return try control.closed(failure)
-        case .connected, .finished: break
+        case .connected, .revoked, .finished: break
         }
         return false
     }

@@ -166,6 +166,98 @@ extension TransportFixture where Endpoint: ~Copyable {
         #expect(pair.right.notifications == [])
     }
 
+    /// A part of a region is open to a peer from the message that tells of it until it is revoked, and nothing else.
+    func grants() throws {
+        var pair = try pair()
+        let mine = TestMemory(1 << 20)
+        let theirs = TestMemory(1 << 20)
+        theirs.fill(2)
+        let local = try unsafe pair.left.endpoint.register(mine.buffer, access: [])
+        let region = try unsafe pair.right.endpoint.register(theirs.buffer, access: .byGrant)
+        let here = LocationOf(local, 0)
+        let (first, second) = (5000..<700_001, 600_000..<(1 << 20))
+        var keys: [RegionKey] = []
+        for part in [first, second] {
+            let location = LocationOf(region, UInt64(part.lowerBound))
+            let key = try pair.right.endpoint.grant(location, length: part.count, to: pair.fromRight)
+            keys.append(try #require(key))
+        }
+        #expect(Set(keys + [region]).count == 3)
+        #expect(try pair.right.send([1], on: pair.fromRight))
+        try drive(&pair.left, &pair.right, "the message") { left, _ in !left.messages.isEmpty }
+        for (index, part) in [first, second].enumerated() {
+            mine.clear(1 << 20)
+            try transfer(&pair, "read of a grant") {
+                try $0.read(LocationOf(keys[index], 7), into: here, part.count - 7, on: $1, token: UInt64(index))
+            }
+            #expect(pair.left.failure(UInt64(index)) == nil)
+            #expect(mine.differences(2, 0..<(part.count - 7), sourceOffset: part.lowerBound + 7) == 0)
+        }
+        mine.fill(1)
+        // All of the region, and a byte behind what was granted.
+        for (token, location) in [(10, LocationOf(region, 5000)), (11, LocationOf(keys[0], UInt64(first.count)))] {
+            try transfer(&pair, "read of what was not granted") {
+                try $0.read(location, into: here, 1, on: $1, token: UInt64(token))
+            }
+            #expect(pair.left.failure(UInt64(token)) == .remoteAccessDenied)
+        }
+        try transfer(&pair, "write into a grant") {
+            try $0.write(here, to: LocationOf(keys[0], 0), 100, on: $1, token: 12)
+        }
+        #expect(pair.left.failure(12) == .remoteAccessDenied)
+        if !pair.right.endpoint.revoke(keys[0]) {
+            try drive(&pair.left, &pair.right, "the end of a grant") { _, right in right.revoked == [keys[0]] }
+        }
+        // The peer may have to hear of it.
+        #expect(try pair.right.send([2], on: pair.fromRight))
+        try drive(&pair.left, &pair.right, "the second message") { left, _ in left.messages.count == 2 }
+        for (token, key) in [(20, keys[0]), (21, keys[1])] {
+            try transfer(&pair, "read after the end of one grant") {
+                try $0.read(LocationOf(key, 0), into: here, 100, on: $1, token: UInt64(token))
+            }
+        }
+        #expect(pair.left.failure(20) == .remoteAccessDenied)
+        #expect(pair.left.failure(21) == nil)
+        #expect(mine.differences(2, 0..<100, sourceOffset: second.lowerBound) == 0)
+        #expect(theirs.differences(2) == 0)
+    }
+
+    func grantLimits() throws {
+        var pair = try pair()
+        let theirs = TestMemory(4096)
+        let region = try unsafe pair.right.endpoint.register(theirs.buffer, access: .byGrant)
+        let readable = try unsafe pair.right.endpoint.register(theirs.buffer, access: .read)
+        let asked: [(RegionKey, UInt64, Int)] = [
+            (region, 4096, 1), (region, 0, 4097), (region, .max, 2), (region, 0, -1), (readable, 0, 8),
+            (RegionKey(rawValue: 12345), 0, 8),
+        ]
+        for (key, offset, length) in asked {
+            let error = #expect(throws: FabricError.self) {
+                try pair.right.endpoint.grant(LocationOf(key, offset), length: length, to: pair.fromRight)
+            }
+            #expect(error?.code == .invalidArgument)
+        }
+        // Many at once, and again and again.
+        for _ in 0..<4 {
+            var keys: [RegionKey] = []
+            for number in 0..<200 {
+                let part = LocationOf(region, UInt64(number))
+                if let key = try pair.right.endpoint.grant(part, length: 8, to: pair.fromRight) { keys.append(key) }
+            }
+            #expect(keys.count >= 32)
+            let before = pair.right.revoked.count
+            let late = keys.count { !pair.right.endpoint.revoke($0) }
+            try drive(&pair.left, &pair.right, "the ends of grants") { _, right in
+                right.revoked.count == before + late
+            }
+        }
+        // What is not granted is not revoked later.
+        let isDone = pair.right.endpoint.revoke(RegionKey(rawValue: 12345))
+        #expect(isDone)
+        let empty = try pair.right.endpoint.grant(LocationOf(region, 0), length: 0, to: pair.fromRight)
+        #expect(empty != nil)
+    }
+
     func staleKey() throws {
         var pair = try pair()
         let mine = TestMemory(4096)

@@ -13,7 +13,7 @@ enum ConformanceTest: String, CaseIterable, Sendable, CustomTestStringConvertibl
     case slowReader
     // One-sided operations.
     case transferSizes, gibibyte, severalRegions, outOfBounds, accessDenied, staleKey, localRange
-    case notification, manyOperations, operationLimit
+    case notification, manyOperations, operationLimit, grants, grantLimits
     // Ends.
     case halfClose, finishCompletesOperations, finishedRefusesCalls, peerDeath, closeWithOperations
     case staleConnection, cancelRead, cancelWrite, readDeadline, writeDeadline
@@ -57,6 +57,8 @@ enum ConformanceTest: String, CaseIterable, Sendable, CustomTestStringConvertibl
         case .notification: try fixture.notification()
         case .manyOperations: try fixture.manyOperations()
         case .operationLimit: try fixture.operationLimit()
+        case .grants: try fixture.grants()
+        case .grantLimits: try fixture.grantLimits()
         case .halfClose: try fixture.halfClose()
         case .finishCompletesOperations: try fixture.finishCompletesOperations()
         case .finishedRefusesCalls: try fixture.finishedRefusesCalls()

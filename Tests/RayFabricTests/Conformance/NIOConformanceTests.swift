@@ -127,6 +127,14 @@
             if isURing { uring!.deregister(key) } else { nio!.deregister(key) }
         }
 
+        mutating func grant(
+            _ part: RegionLocation, length: Int, to connection: Connection
+        ) throws(FabricError) -> RegionKey? {
+            isURing
+                ? try uring!.grant(part, length: length, to: connection)
+                : try nio!.grant(part, length: length, to: connection)
+        }
+
         mutating func send(_ message: RawSpan, on connection: Connection) throws(FabricError) -> Bool {
             isURing ? try uring!.send(message, on: connection) : try nio!.send(message, on: connection)
         }

@@ -24,6 +24,7 @@ struct Overdue: Error, CustomStringConvertible {
 struct Station<Endpoint: Transport & ~Copyable>: ~Copyable {
     var endpoint: Endpoint
     var reports: [Report] = []
+    var revoked: [RegionKey] = []
     /// While true, messages are counted and checked for order instead of being kept.
     var countsMessages = false
     var messageCount = 0
@@ -49,6 +50,7 @@ struct Station<Endpoint: Transport & ~Copyable>: ~Copyable {
         case .completed(let connection, let token, let failure):
             reports.append(.completed(connection, token: token, failure: failure))
         case .notified(let connection, let value): reports.append(.notified(connection, value))
+        case .revoked(let key): revoked.append(key)
         case .writable(let connection): reports.append(.writable(connection))
         case .finished(let connection): reports.append(.finished(connection))
         case .closed(let connection, let failure): reports.append(.closed(connection, failure))

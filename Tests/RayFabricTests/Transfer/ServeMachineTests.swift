@@ -7,7 +7,6 @@ import Testing
 
 @Suite struct ServeMachineTests {
     let peer = connection(node(1))
-    let extent = RemoteExtent(key: RegionKey(rawValue: 4), offset: 64, length: 220)
     var machine = ServeMachine()
     var now = Timestamp(nanoseconds: 1_000_000_000)
     var directives: [ServeDirective] = []
@@ -30,12 +29,12 @@ import Testing
 
     mutating func found(_ lookup: LookupID, pin: UInt64 = 77) {
         machine.found(
-            lookup, pin: pin, size: 200, metadataSize: 20, extents: [extent], now: now, into: &directives)
+            lookup, pin: pin, size: 200, metadataSize: 20, now: now, into: &directives)
     }
 
-    func located(_ request: UInt64, grant: UInt32 = 1) -> ServeDirective {
+    func located(_ request: UInt64, grant: UInt32 = 1, pin: UInt64 = 77) -> ServeDirective {
         let reply = TransferReply.located(request, size: 200, metadataSize: 20, lease: 10_000, grant: grant)
-        return .send(reply, peer, extents: [extent])
+        return .sendLocated(reply, peer, pin: pin)
     }
 
     @Test mutating func repeatGetsTheSameAnswerFromTheSamePin() throws {
@@ -65,7 +64,7 @@ import Testing
         let lookup = try #require(request(5))
         machine.notFound(lookup, reason, into: &directives)
         machine.notFound(lookup, reason, into: &directives)
-        #expect(take() == [.send(.negative(5, reason), peer, extents: [])])
+        #expect(take() == [.send(.negative(5, reason), peer)])
         #expect(machine.openRequests == 0)
     }
 
@@ -101,12 +100,12 @@ import Testing
         found(try #require(request(6)), pin: 2)
         now = now + .seconds(4)
         receive(.renew(5, grant: 1, attempt: 2))
-        #expect(take().last == .send(.renewed(5, attempt: 2), peer, extents: []))
+        #expect(take().last == .send(.renewed(5, attempt: 2), peer))
         #expect(machine.nextDeadline == now + .seconds(6))
         machine.tick(now: now + .seconds(6), into: &directives)
         #expect(take() == [.unpin(2)])
         receive(.renew(6, grant: 2, attempt: 2))
-        #expect(take() == [.send(.negative(6, .expired), peer, extents: [])])
+        #expect(take() == [.send(.negative(6, .expired), peer)])
         machine.tick(now: now + .seconds(10), into: &directives)
         #expect(take() == [.unpin(1)])
         #expect(machine.nextDeadline == .never)
@@ -118,9 +117,9 @@ import Testing
         found(try #require(request(5, attempt: 2)), pin: 2)
         _ = take()
         receive(.renew(5, grant: 1, attempt: 3))
-        #expect(take() == [.send(.negative(5, .expired), peer, extents: [])])
+        #expect(take() == [.send(.negative(5, .expired), peer)])
         receive(.renew(5, grant: 2, attempt: 3))
-        #expect(take() == [.send(.renewed(5, attempt: 3), peer, extents: [])])
+        #expect(take() == [.send(.renewed(5, attempt: 3), peer)])
     }
 
     @Test mutating func limitsAreAnsweredWithBusy() {
@@ -130,16 +129,16 @@ import Testing
         machine = ServeMachine(configuration: configuration)
         receive(.request(1, attempt: 1, object(1), inlineLimit: 0))
         receive(.request(2, attempt: 1, object(1), inlineLimit: 0))
-        #expect(take().last == .send(.negative(2, .busy), peer, extents: []))
+        #expect(take().last == .send(.negative(2, .busy), peer))
         for number: UInt64 in 2...3 {
             receive(.request(1, attempt: 1, object(1), inlineLimit: 0), from: connection(node(number)))
         }
-        #expect(take().last == .send(.negative(1, .busy), connection(node(3)), extents: []))
+        #expect(take().last == .send(.negative(1, .busy), connection(node(3))))
     }
 
     @Test mutating func nodeThatDoesNotServeSaysSo() {
         machine.isServing = false
         receive(.request(1, attempt: 1, object(1), inlineLimit: 0))
-        #expect(take() == [.send(.negative(1, .notServing), peer, extents: [])])
+        #expect(take() == [.send(.negative(1, .notServing), peer)])
     }
 }

@@ -230,8 +230,12 @@ extension TransferSimulation {
             } else {
                 answer(lookup, object, at: place)
             }
-        case .send(let reply, let connection, let extents):
-            var extents = extents
+        case .send(let reply, let connection): send(.reply(reply), [], over: connection, from: place)
+        case .sendLocated(let reply, let connection, let pin):
+            guard let object = nodes[place].pins[pin], let stored = nodes[place].store[object] else {
+                throw SimulationFailure(description: "an object is told of without a pin")
+            }
+            var extents = stored.extents
             let reply = place == hostile && random.chance(0.6) ? lie(reply, &extents) : reply
             send(.reply(reply), extents, over: connection, from: place)
         case .sendInline(let reply, let connection, let pin):
@@ -263,7 +267,7 @@ extension TransferSimulation {
             let metadataSize = stored.byteCount / 5
             nodes[place].serve.found(
                 lookup, pin: pin, size: stored.byteCount - metadataSize, metadataSize: metadataSize,
-                extents: stored.extents, now: now, into: &serveDirectives)
+                now: now, into: &serveDirectives)
         } else {
             nodes[place].serve.notFound(lookup, .notFound, into: &serveDirectives)
         }

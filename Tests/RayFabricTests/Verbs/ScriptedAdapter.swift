@@ -72,8 +72,10 @@
             for context in contexts { unsafe context.raise(event) }
         }
 
-        func describe(_ attributes: inout ibv_device_attr) {
+        func describe(_ attributes: inout ibv_device_attr, hasWindows: Bool) {
             attributes = ibv_device_attr()
+            attributes.device_cap_flags = hasWindows ? RF_VERBS_HAS_WINDOWS : 0
+            attributes.max_mw = hasWindows ? 65_536 : 0
             attributes.max_mr_size = .max
             attributes.max_qp = 1024
             attributes.max_qp_wr = Self.mostRequests

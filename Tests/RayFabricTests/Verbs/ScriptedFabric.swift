@@ -21,6 +21,7 @@
         var contexts = 0
         var domains = 0
         var regions = 0
+        var windows = 0
         var channels = 0
         var queues = 0
         var pairs = 0
@@ -41,6 +42,7 @@
         private(set) var devices: [ScriptedAdapter] = []
         var resources = ScriptedResources()
         var regions: [UInt32: ScriptedRegion] = [:]
+        var windows: [UInt32: ScriptedWindow] = [:]
         var queues: [UInt32: ScriptedQueue] = [:]
         var channels: [Int32: ScriptedChannel] = [:]
         /// In the order in which they were made, so that a seed replays.
@@ -56,6 +58,8 @@
         var isHeld = false
         var losesFlushes = false
         var lockedMemoryLimit = Int.max
+        let hasWindows: Bool
+        var refusesWindows = false
         var joinFault: ScriptedJoinFault?
         var joinFaultDevice: Int?
         private var postsLeft = Int.max
@@ -69,8 +73,10 @@
         private var faults: [String] = []
         private var receiversNotReady = 0
 
-        init(devices count: Int = 1, pace: ScriptedPace = .atOnce) {
+        /// - Parameter windows: whether parts of regions can be opened.
+        init(devices count: Int = 1, pace: ScriptedPace = .atOnce, windows: Bool = true) {
             self.pace = pace
+            hasWindows = windows
             if case .late(let seed) = pace {
                 random = SeededRandom(seed: seed)
             } else {
@@ -106,6 +112,17 @@
         var existing: ScriptedResources { locked { resources } }
         /// Regions that were ever registered.
         var registrations: Int { locked { registrationsMade } }
+        /// How many bytes each window opens, and whether for reading only.
+        var openWindows: [(length: Int, isReadOnly: Bool)] {
+            locked {
+                windows.values.filter(\.isOpen).sorted { $0.number < $1.number }
+                    .map { ($0.length, $0.access == RF_VERBS_REMOTE_READ) }
+            }
+        }
+        /// Regions that peers can reach as a whole.
+        var openRegions: Int {
+            locked { regions.values.count { $0.access & (RF_VERBS_REMOTE_READ | RF_VERBS_REMOTE_WRITE) != 0 } }
+        }
         /// Those that would have locked more memory than is allowed.
         var refusedRegistrations: Int { locked { registrationsRefused } }
         /// What the user of the fabric did wrong: limits not kept, queues that ran over, calls out of order.
@@ -138,6 +155,9 @@
         func fail(request number: Int, with status: ibv_wc_status) {
             locked { failures[requestsDone + number] = status }
         }
+
+        /// Windows are opened and closed no more.
+        func refuseWindows() { locked { refusesWindows = true } }
 
         /// Requests that an error flushes do not come back.
         func loseFlushes() { locked { losesFlushes = true } }

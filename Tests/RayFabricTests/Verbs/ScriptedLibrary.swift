@@ -75,6 +75,7 @@
                 return status
             }
         }
+        unsafe addWindows(&operations)
         return operations
     }
 
@@ -125,7 +126,9 @@
         unsafe table.query_device = { pointer, attributes in
             guard let attributes = unsafe attributes else { return EINVAL }
             let context = unsafe context(pointer)
-            context.locked { unsafe context.device.describe(&attributes.pointee) }
+            context.locked {
+                unsafe context.device.describe(&attributes.pointee, hasWindows: context.fabric.hasWindows)
+            }
             return 0
         }
         unsafe table.query_port = { pointer, _, attributes in
@@ -166,6 +169,7 @@
             return context.locked {
                 let handle = unsafe domain.pointee.handle
                 guard !context.fabric.regions.values.contains(where: { $0.domain == handle }),
+                    !context.fabric.windows.values.contains(where: { $0.domain == handle }),
                     !context.fabric.pairs.contains(where: { $0.domain == handle })
                 else { return context.refuse("a protection domain that is used was to go") }
                 context.fabric.resources.domains -= 1
@@ -200,12 +204,16 @@
         unsafe table.dereg_mr = { region in
             guard let region = unsafe region else { return EINVAL }
             let context = unsafe context(region.pointee.context)
-            context.locked {
+            return context.locked {
+                let number = unsafe region.pointee.handle
+                guard !context.fabric.windows.values.contains(where: { $0.region?.number == number }) else {
+                    return context.refuse("a region that windows open was to go")
+                }
                 context.fabric.lockedMemory -= unsafe region.pointee.length
                 context.fabric.resources.regions -= 1
-                context.fabric.regions[unsafe region.pointee.handle] = nil
+                context.fabric.regions[number] = nil
+                return 0
             }
-            return 0
         }
     }
 

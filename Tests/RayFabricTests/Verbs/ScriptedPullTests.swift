@@ -48,6 +48,10 @@
                     // One read for each MiB, and one for the three bytes of metadata behind a whole one.
                     #expect(wire.railOperations == 1 + 2 + 4 && wire.railsLost == 0)
                 }
+                // Of neither store can anything be read any more.
+                let end = Timestamp.now + .seconds(20)
+                while !devices.openWindows.isEmpty, .now < end { pause(.milliseconds(1)) }
+                #expect(devices.openWindows.isEmpty && devices.openRegions == 0 && devices.existing.windows > 0)
                 for fabric in [near, far] { fabric.close() }
             }
             devices.expectClean()

@@ -20,6 +20,7 @@
             var pieces: [ibv_sge]
             /// The bytes themselves, where the request was to be posted inline.
             var inlined: [UInt8]?
+            var binding: ScriptedWindow.Binding?
         }
 
         struct Receive {
@@ -144,7 +145,7 @@
             return 0
         }
 
-        private func refuse(_ what: String) -> Int32 {
+        func refuse(_ what: String) -> Int32 {
             fabric.complain("queue pair: \(what)")
             return EINVAL
         }
@@ -167,7 +168,7 @@
             return 0
         }
 
-        private func accept(_ work: ibv_send_wr) -> Int32 {
+        func accept(_ work: ibv_send_wr, _ binding: ScriptedWindow.Binding? = nil) -> Int32 {
             guard !device.isLost else { return EIO }
             guard state == IBV_QPS_RTS || state == IBV_QPS_ERR else {
                 return refuse("a request in state \(state.rawValue)")
@@ -194,7 +195,8 @@
                     name: unsafe work.wr_id, number: posted, operation: unsafe work.opcode,
                     isSignalled: signalsAll || flags & IBV_SEND_SIGNALED.rawValue != 0,
                     immediate: unsafe work.imm_data, remote: unsafe work.wr.rdma.remote_addr,
-                    remoteKey: unsafe work.wr.rdma.rkey, pieces: pieces, inlined: inlined))
+                    remoteKey: unsafe work.wr.rdma.rkey, pieces: pieces, inlined: inlined,
+                    binding: binding))
             posted += 1
             return 0
         }

@@ -66,6 +66,11 @@
         /// Moves the bytes of the next request.
         private func move(_ pair: ScriptedQueuePair) -> Bool {
             let request = pair.requests[pair.moved]
+            if let binding = request.binding {
+                binding.window.bind(binding)
+                pair.moved += 1
+                return true
+            }
             let peer = peer(of: pair)
             if let peer, peer.state == IBV_QPS_INIT || peer.state == IBV_QPS_RESET { return false }
             let outcome: Outcome
@@ -195,6 +200,12 @@
             of request: ScriptedQueuePair.Request, _ length: Int, at peer: ScriptedQueuePair
         ) -> UnsafeMutableRawBufferPointer? {
             let needed = request.operation == IBV_WR_RDMA_READ ? RF_VERBS_REMOTE_READ : RF_VERBS_REMOTE_WRITE
+            if let window = windows[request.remoteKey >> 8] {
+                let isOpen =
+                    window.key == request.remoteKey && window.domain == peer.domain && window.access & needed != 0
+                    && peer.access & needed != 0
+                return isOpen ? unsafe window.bytes(request.remote, length) : nil
+            }
             guard let region = regions[request.remoteKey >> 8],
                 ScriptedRegion.remoteKey(region.number) == request.remoteKey, region.domain == peer.domain,
                 region.access & peer.access & needed != 0
@@ -250,6 +261,7 @@
                 switch request.operation {
                 case IBV_WR_RDMA_READ: completion.opcode = IBV_WC_RDMA_READ
                 case IBV_WR_RDMA_WRITE, IBV_WR_RDMA_WRITE_WITH_IMM: completion.opcode = IBV_WC_RDMA_WRITE
+                case IBV_WR_BIND_MW: completion.opcode = IBV_WC_BIND_MW
                 default: completion.opcode = IBV_WC_SEND
                 }
             }

@@ -135,13 +135,34 @@ extension TransferLoop where Wire: ~Copyable {
     private func run(_ directive: ServeDirective) {
         switch directive {
         case .lookup(let lookup, let id): look(lookup, id)
-        case .send(let reply, let connection, let extents):
-            send(.reply(reply), extents: extents, on: connection)
+        case .send(let reply, let connection): send(.reply(reply), on: connection)
+        case .sendLocated(let reply, let connection, let pin):
+            if let extents = grantedExtents(of: pin, to: connection) {
+                send(.reply(reply), extents: extents, on: connection)
+            }
         case .sendInline(let reply, let connection, let pin):
             if let served = pins[pin] { send(reply, inline: served.object, on: connection) }
         case .unpin(let pin):
-            if let served = pins.removeValue(forKey: pin) { store.unpin(served.object) }
+            guard let served = pins.removeValue(forKey: pin) else { return }
+            if let key = served.grant, !transport.revoke(key) {
+                ending[key] = served.object
+            } else {
+                store.unpin(served.object)
+            }
         }
+    }
+
+    /// What the puller may read for a pin, opened to it the first time.
+    /// - Returns: nil when that can not be done now.
+    private func grantedExtents(of pin: UInt64, to connection: Connection) -> [RemoteExtent]? {
+        guard let served = pins[pin] else { preconditionFailure("a place without a pin") }
+        let length = served.object.size + UInt64(served.object.metadataSize)
+        guard length > 0 else { return [] }
+        if served.grant == nil {
+            let part = RegionLocation(key: region, offset: served.object.offset)
+            pins[pin]?.grant = (try? transport.grant(part, length: Int(length), to: connection)) ?? nil
+        }
+        return pins[pin]?.grant.map { [RemoteExtent(key: $0, offset: 0, length: length)] }
     }
 
     private func look(_ lookup: LookupID, _ id: ObjectID) {
@@ -150,15 +171,18 @@ extension TransferLoop where Wire: ~Copyable {
             var found = try store.pin(id)
             if found == nil, try store.contains(id) { found = try store.pin(id) }
             guard let found else { return serves.notFound(lookup, .notFound, into: &serveDirectives) }
+            do throws(FabricError) {
+                try tell(offset: found.offset, bytes: Int(found.size) + Int(found.metadataSize))
+            } catch {
+                store.unpin(found)
+                throw error
+            }
             let pin = nextPin
             nextPin += 1
             pins[pin] = ServedObject(object: found)
-            let length = found.size + UInt64(found.metadataSize)
-            try tell(offset: found.offset, bytes: Int(length))
-            let extents = length == 0 ? [] : [RemoteExtent(key: region, offset: found.offset, length: length)]
             serves.found(
-                lookup, pin: pin, size: Int(found.size), metadataSize: Int(found.metadataSize), extents: extents,
-                now: .now, into: &serveDirectives)
+                lookup, pin: pin, size: Int(found.size), metadataSize: Int(found.metadataSize), now: .now,
+                into: &serveDirectives)
         } catch {
             serves.notFound(lookup, .notServing, into: &serveDirectives)
         }

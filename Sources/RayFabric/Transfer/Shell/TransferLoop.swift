@@ -21,6 +21,8 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
     var drafts: [UInt32: DraftBox] = [:]
     /// Objects pinned for other nodes.
     var pins: [UInt64: ServedObject] = [:]
+    /// Those of which nobody needs the pin any more, but that a peer may still read.
+    var ending: [RegionKey: PinnedEntry] = [:]
     var nextPin: UInt64 = 1
     /// Generations of the segments whose memory the transport was told of.
     var toldSegments: [Int: UInt64] = [:]
@@ -45,7 +47,7 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
         var transport = transport
         // SAFETY: the arena stays readable as long as the store client, which this loop keeps: parts
         // without memory are zeroes.
-        region = try unsafe transport.register(store.segments.arena, access: .read)
+        region = try unsafe transport.register(store.segments.arena, access: .byGrant)
         control.connectWaker(transport.waker)
         self.transport = transport
         self.kind = kind
@@ -131,6 +133,8 @@ final class TransferLoop<Wire: Transport & ~Copyable> {
         case .completed(_, let token, let failure):
             pulls.completed(token: token, failure: failure, now: now, into: &pullDirectives)
         case .notified: break
+        case .revoked(let key):
+            if let object = ending.removeValue(forKey: key) { store.unpin(object) }
         case .writable(let connection):
             sendUnsent(connection)
             pulls.writable(connection, now: now, into: &pullDirectives)
@@ -218,6 +222,8 @@ final class DraftBox {
 /// An object pinned for another node.
 struct ServedObject {
     let object: PinnedEntry
+    /// What its puller may read it by, once it was told where it is.
+    var grant: RegionKey?
 }
 
 /// Messages that wait for room in a connection, the oldest first.

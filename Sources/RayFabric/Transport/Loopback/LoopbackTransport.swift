@@ -85,13 +85,31 @@ public struct LoopbackTransport: ~Copyable, Transport {
     ) throws(FabricError) -> RegionKey {
         let region = LoopbackRegion(
             address: UInt(bitPattern: memory.baseAddress), length: memory.count, access: access)
-        let key = try withEndpoint { core, endpoint in
-            var key: RegionKey
-            repeat { key = RegionKey(rawValue: core.random.next()) } while endpoint.regions[key] != nil
-            endpoint.regions[key] = region
-            return key
-        }
+        let key = try withEndpoint { core, endpoint in Self.enter(region, core, endpoint) }
         guard let key else { throw FabricError(.closed, "the network dropped this endpoint") }
+        return key
+    }
+
+    private static func enter(_ region: LoopbackRegion, _ core: LoopbackCore, _ endpoint: LoopbackEndpoint) -> RegionKey
+    {
+        var key: RegionKey
+        repeat { key = RegionKey(rawValue: core.random.next()) } while endpoint.regions[key] != nil
+        endpoint.regions[key] = region
+        return key
+    }
+
+    public mutating func grant(
+        _ part: RegionLocation, length: Int, to connection: Connection
+    ) throws(FabricError) -> RegionKey? {
+        let key = try withEndpoint { core, endpoint -> RegionKey? in
+            guard let region = endpoint.regions[part.key], region.access.contains(.byGrant),
+                let address = region.address(of: part.offset, length: length)
+            else { return nil }
+            return Self.enter(LoopbackRegion(address: address, length: length, access: .read), core, endpoint)
+        }
+        guard let key = key ?? nil else {
+            throw FabricError(.invalidArgument, "\(length) bytes at \(part.offset) can not be granted to a peer")
+        }
         return key
     }
 

@@ -93,6 +93,12 @@
         /// Nothing refers to the memory outside of `poll`, so there is nothing to wait for.
         public mutating func deregister(_ key: RegionKey) { _ = regions.remove(key) }
 
+        public mutating func grant(
+            _ part: RegionLocation, length: Int, to connection: Connection
+        ) throws(FabricError) -> RegionKey? {
+            try regions.grant(part, length: length, using: &random)
+        }
+
         // MARK: Connections by name
 
         func find(_ id: Connection) -> NIOConnection? {

@@ -49,6 +49,10 @@ struct ShmRegions: ~Copyable {
         try unsafe table.insert(memory, access: access, using: &random)
     }
 
+    mutating func grant(_ part: RegionLocation, length: Int) throws(FabricError) -> RegionKey {
+        try table.grant(part, length: length, using: &random)
+    }
+
     mutating func registerShared(
         descriptor: Int32, offset: Int, memory: UnsafeMutableRawBufferPointer, access: RemoteAccess
     ) throws(FabricError) -> RegionKey {

@@ -61,6 +61,12 @@ extension ShmTransport: Transport {
 
     public mutating func deregister(_ key: RegionKey) { context.regions.deregister(key) }
 
+    public mutating func grant(
+        _ part: RegionLocation, length: Int, to connection: Connection
+    ) throws(FabricError) -> RegionKey? {
+        try context.regions.grant(part, length: length)
+    }
+
     @inline(__always)
     public mutating func send(_ message: RawSpan, on connection: Connection) throws(FabricError) -> Bool {
         let handle = try openLink(connection)

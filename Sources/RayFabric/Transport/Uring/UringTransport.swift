@@ -187,6 +187,12 @@ public struct UringTransport: ~Copyable, Transport {
         letGo(of: key)
     }
 
+    public mutating func grant(
+        _ part: RegionLocation, length: Int, to connection: Connection
+    ) throws(FabricError) -> RegionKey? {
+        try regions.grant(part, length: length, using: &random)
+    }
+
     // MARK: Connections by name
 
     func find(_ id: Connection) -> UringConnection? {

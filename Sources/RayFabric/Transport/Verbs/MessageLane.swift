@@ -108,6 +108,8 @@
             case packet
             /// A place for a packet of the peer.
             case receive
+            /// The opening or closing of a window; the value is that of `window(path:slot:closes:)`.
+            case window
         }
 
         var rail: UInt16
@@ -129,9 +131,18 @@
                 value: UInt64(path) << (groupBits + 1) | group << 1 | (isSignalled ? 1 : 0))
         }
 
+        /// The name of what happens to a window by the queue pair of a path, or for 0 by that of the messages.
+        static func window(rail: UInt16, path: UInt8, slot: Int, closes: Bool) -> CompletionName {
+            CompletionName(
+                rail: rail, kind: .window,
+                value: UInt64(path) << (groupBits + 1) | UInt64(slot) << 1 | (closes ? 1 : 0))
+        }
+
         var path: UInt8 { UInt8(truncatingIfNeeded: value >> (Self.groupBits + 1)) }
         var group: UInt64 { value >> 1 & (1 << Self.groupBits - 1) }
         var isSignalled: Bool { value & 1 == 1 }
+        var windowSlot: Int { Int(value >> 1 & (1 << Self.groupBits - 1)) }
+        var closesWindow: Bool { value & 1 == 1 }
 
         /// nil for a name that nobody gives.
         init?(_ rawValue: UInt64) {

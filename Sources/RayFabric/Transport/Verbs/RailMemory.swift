@@ -27,6 +27,18 @@ struct RailMemory<Part: RailPart> {
 
     mutating func remove(_ key: RegionKey) { count -= parts.removeValue(forKey: key)?.count ?? 0 }
 
+    /// What of a range no part holds.
+    func gaps(of key: RegionKey, in range: Range<UInt64>) -> [Range<UInt64>] {
+        var gaps: [Range<UInt64>] = []
+        var start = range.lowerBound
+        for part in parts[key] ?? [] where start < range.upperBound && part.offset + part.length > start {
+            if part.offset > start { gaps.append(start..<min(part.offset, range.upperBound)) }
+            start = part.offset + part.length
+        }
+        if start < range.upperBound { gaps.append(start..<range.upperBound) }
+        return gaps
+    }
+
     /// All parts.
     var all: [Part] { parts.values.flatMap { $0 } }
 

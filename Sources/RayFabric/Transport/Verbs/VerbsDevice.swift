@@ -204,6 +204,9 @@
             }
         }
 
+        /// Whether parts of regions can be opened by windows. Else the key of a region opens all of it.
+        var hasWindows: Bool { attributes.device_cap_flags & RF_VERBS_HAS_WINDOWS != 0 && attributes.max_mw > 0 }
+
         /// Readable when the device has something to say of itself.
         var healthDescriptor: Int32 { unsafe context.pointee.async_fd }
 
@@ -263,6 +266,7 @@
             var flags = RF_VERBS_LOCAL_WRITE
             if access.contains(.read) { flags |= RF_VERBS_REMOTE_READ }
             if access.contains(.write) { flags |= RF_VERBS_REMOTE_WRITE }
+            if access.contains(.byGrant) { flags |= device.hasWindows ? RF_VERBS_BIND_WINDOW : RF_VERBS_REMOTE_READ }
             guard
                 let region = unsafe device.verbs.reg_mr(device.domain, memory.baseAddress, memory.count, flags)
             else {
@@ -290,6 +294,15 @@
                 return "any number of bytes, as far as there is memory"
             }
             return "\(limit.rlim_cur) bytes in all"
+        }
+
+        /// Where its memory begins.
+        var address: UInt64 { UInt64(UInt(bitPattern: unsafe region.pointee.addr)) }
+        /// Says which of its bytes a window is to open.
+        func describe(_ range: Range<UInt64>, in binding: inout ibv_mw_bind_info) {
+            unsafe binding.mr = region
+            unsafe binding.addr = address + range.lowerBound
+            unsafe binding.length = UInt64(range.count)
         }
 
         var localKey: UInt32 { unsafe region.pointee.lkey }

@@ -25,8 +25,12 @@
         private let elements: UnsafeMutablePointer<ibv_sge>
         private var staged = 0
         let device: VerbsDevice
+        /// Places in the send queue for packets and slices.
         let depth: Int
         private let places: Int
+        /// Windows that may be opened or closed at once, and do.
+        private let windowDepth: Int
+        private var windowsChanging = 0
         var join = JoinMachine()
         /// How the two ends know each other.
         var invitation: RailInvitation?
@@ -40,20 +44,22 @@
         ///   - receives: places in the receive queue.
         /// - Throws: `rdmaUnavailable`.
         init(on device: VerbsDevice, depth: Int, receives: Int) throws(FabricError) {
-            let depth = min(Int(device.attributes.max_qp_wr), depth)
-            guard depth >= 4, receives <= device.attributes.max_qp_wr, device.reserve(depth + receives) else {
+            windowDepth = device.hasWindows ? 64 : 0
+            let depth = min(Int(device.attributes.max_qp_wr) - windowDepth, depth)
+            places = depth + receives + windowDepth
+            guard depth >= 4, receives <= device.attributes.max_qp_wr, device.reserve(places) else {
                 throw FabricError(.rdmaUnavailable, "\(device.port.device) has no room for another queue pair")
             }
             var attributes = unsafe ibv_qp_init_attr()
             unsafe attributes.send_cq = device.queue
             unsafe attributes.recv_cq = device.queue
             unsafe attributes.qp_type = IBV_QPT_RC
-            unsafe attributes.cap.max_send_wr = UInt32(depth)
+            unsafe attributes.cap.max_send_wr = UInt32(depth + windowDepth)
             unsafe attributes.cap.max_recv_wr = UInt32(max(receives, 1))
             unsafe attributes.cap.max_send_sge = 1
             unsafe attributes.cap.max_recv_sge = 1
             guard let pair = unsafe Self.create(device, &attributes, inline: receives > 0 ? [220, 60, 0] : [0]) else {
-                device.giveBack(depth + receives)
+                device.giveBack(places)
                 throw FabricError(.rdmaUnavailable, errno: rf_errno(), "create a queue pair on \(device.port.device)")
             }
             unsafe self.pair = pair
@@ -63,7 +69,6 @@
             unsafe elements.initialize(repeating: ibv_sge(), count: depth)
             self.device = device
             self.depth = depth
-            places = depth + receives
             inlineBytes = unsafe receives > 0 ? Int(attributes.cap.max_inline_data) : 0
         }
 
@@ -165,6 +170,23 @@
                 var request = unsafe ibv_recv_wr(wr_id: name, next: nil, sg_list: element, num_sge: 1)
                 return unsafe rf_verbs_post_receive(pair, &request, &refused) == 0
             }
+        }
+
+        /// Windows that may be opened or closed now.
+        var windowRoom: Int { windowDepth - windowsChanging }
+
+        /// Binds a window, before what is posted from now on.
+        /// - Returns: false when there is no room, or the device refused it.
+        func bind(_ window: UnsafeMutablePointer<ibv_mw>, _ bind: inout ibv_mw_bind) -> Bool {
+            guard windowRoom > 0, unsafe rf_verbs_bind_window(pair, window, &bind) == 0 else { return false }
+            windowsChanging += 1
+            return true
+        }
+
+        /// A binding has been completed.
+        func windowChanged() {
+            windowsChanging -= 1
+            precondition(windowsChanging >= 0, "a window that nobody has bound")
         }
 
         /// Hands what is staged to the device: one doorbell.

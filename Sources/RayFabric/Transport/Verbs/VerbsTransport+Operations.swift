@@ -64,7 +64,7 @@
                 key: key, offset: range.lowerBound, length: UInt64(range.count),
                 address: UInt64(UInt(bitPattern: part.baseAddress)), access: access, region: region)
             memory[index].insert(local)
-            guard !access.isEmpty else { return }
+            guard access.isGeneral else { return }
             for rail in rails.all {
                 for path in rail.paths where path.device === devices[index] && path.isConnected {
                     say(local.announcement(path: path.number), rail)
@@ -76,7 +76,7 @@
             _ key: RegionKey, _ access: RemoteAccess, _ error: FabricError, by device: VerbsDevice
         ) {
             refusals[key] = error
-            guard !access.isEmpty else { return }
+            guard access.isGeneral else { return }
             for rail in rails.all where rail.device === device && rail.isConnected {
                 say(.refused(key, error.code), rail)
             }
@@ -222,6 +222,7 @@
                 if let path = rail.path(name.path) { operationCame(path, name, isGood) }
             case .packet:
                 if isGood, rail.lane?.pair != nil { packetSent(rail, isSignalled: name.value == 1) }
+            case .window: windowChanged(rail, name, isGood)
             case .receive:
                 guard let lane = rail.lane, lane.pair != nil else { return }
                 if isGood { return packetCame(rail, Int(name.value), completion) }
@@ -233,7 +234,8 @@
         /// What has failed belongs to a path, or to the messages.
         private mutating func failed(_ rail: Rail, _ name: CompletionName, _ status: ibv_wc_status) {
             let reason = "a request ended with status \(status.rawValue) of libibverbs"
-            guard name.kind == .operation else { return breakDownIfOpen(rail, reason) }
+            let isOfPath = name.kind == .operation || name.kind == .window && name.path > 0
+            guard isOfPath else { return breakDownIfOpen(rail, reason) }
             if let path = rail.path(name.path) {
                 if path.number == 0 { breakDownIfOpen(rail, reason) } else { breakDown(path, because: reason) }
             }

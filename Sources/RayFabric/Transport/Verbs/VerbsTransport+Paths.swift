@@ -100,7 +100,7 @@
         /// Tells the peer of the memory that it may reach on a path.
         mutating func announceMemory(_ path: RailPath) {
             guard let index = devices.firstIndex(where: { $0 === path.device }) else { return }
-            for part in memory[index].all where !part.access.isEmpty {
+            for part in memory[index].all where part.access.isGeneral {
                 say(part.announcement(path: path.number), path.rail)
             }
             if devices[index].unregistered == nil { say(.registered(path: path.number), path.rail) }

@@ -171,11 +171,11 @@
         /// This end's queue pairs answer the peer's.
         mutating func answers(_ rail: Rail) {
             if let index = devices.firstIndex(where: { $0 === rail.device }) {
-                for part in memory[index].all where !part.access.isEmpty {
+                for part in memory[index].all where part.access.isGeneral {
                     sockets.sendControl(part.announcement(path: 0).encoded(), on: rail.connection)
                 }
             }
-            for (key, error) in refusals where registered[key]?.access.isEmpty == false {
+            for (key, error) in refusals where registered[key]?.access.isGeneral == true {
                 sockets.sendControl(RailMessage.refused(key, error.code).encoded(), on: rail.connection)
             }
             if rail.device?.unregistered == nil {
@@ -214,6 +214,7 @@
             for path in rail.paths { path.pair = nil }
             rail.lane?.window.breakDown()
             rail.lane?.pair = nil
+            endGrants(of: rail)
             for index in operations.indices where operations[index]?.rail === rail {
                 complete(index, failure)
             }
@@ -337,6 +338,9 @@
                     if rail.device === devices[index] { rail.lane?.buffers.unregister() }
                     for path in rail.paths where path.device === devices[index] { path.device = nil }
                 }
+                let device = devices[index]
+                closeWindows { $0.window.device === device }
+                idleWindows.removeAll { $0.device === device }
                 sockets.unwatch(devices[index].eventDescriptor)
                 sockets.unwatch(devices[index].healthDescriptor)
                 devices[index].stopListening()
@@ -356,6 +360,7 @@
             nextCheck = now + Self.checkInterval
             for device in devices { checkHealth(of: device) }
             closeLostDevices()
+            closeWindows { $0.pair == nil }
             for rail in rails.all {
                 checkPaths(of: rail, now)
                 guard now >= rail.deadline else { continue }

@@ -46,6 +46,13 @@
             if devices[index].unregistered?.isEmpty == true { devices[index].unregistered = nil }
         }
 
+        /// Shows a device what it is not yet to be shown of a range, because it is needed.
+        mutating func registerNow(_ key: RegionKey, _ range: Range<UInt64>, on index: Int) {
+            guard devices[index].unregistered != nil, let access = registered[key]?.access else { return }
+            devices[index].unregistered?.remove(key, range)
+            for gap in memory[index].gaps(of: key, in: range) { announce(key, access, range: gap, on: index) }
+        }
+
         // MARK: What waits for it
 
         /// Whether an operation of a connection that no path can do may have to wait for memory, here or at the peer.

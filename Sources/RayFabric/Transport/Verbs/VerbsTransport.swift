@@ -49,6 +49,12 @@
         var registered: [RegionKey: Registration] = [:]
         /// What of it a device did not take, and why.
         var refusals: [RegionKey: FabricError] = [:]
+        /// What was granted to peers.
+        var grants: [RegionKey: Grant] = [:]
+        /// Windows that are open, or are being opened or closed; and those that are not in use.
+        var windows: [GrantedWindow?] = []
+        var freeWindows: [Int] = []
+        var idleWindows: [VerbsWindow] = []
         var operations: [RailOperation?] = []
         var freeOperations: [Int] = []
         /// Operations that wait for memory.
@@ -301,7 +307,7 @@
             case .writable(let id):
                 rails[id]?.owesWritable = false
                 emit(event)
-            case .message, .completed, .notified, .finished: emit(event)
+            case .message, .completed, .notified, .revoked, .finished: emit(event)
             }
         }
 

@@ -43,6 +43,17 @@ package struct RegionTable: ~Copyable {
         return key
     }
 
+    /// Takes in a part of a region as one that peers may read.
+    /// - Throws: `invalidArgument` when the region does not allow that, or does not have the range.
+    package mutating func grant(
+        _ part: RegionLocation, length: Int, using source: inout some RandomNumberGenerator
+    ) throws(FabricError) -> RegionKey {
+        guard length >= 0, let memory = unsafe memory(part, length: UInt64(length), access: .byGrant) else {
+            throw FabricError(.invalidArgument, "\(length) bytes at \(part.offset) can not be granted to a peer")
+        }
+        return try unsafe insert(memory, access: .read, using: &source)
+    }
+
     /// Forgets a region.
     /// - Returns: false when the key named none.
     package mutating func remove(_ key: RegionKey) -> Bool {
