@@ -150,7 +150,7 @@ private struct ActorBed {
         bed.submit(1...4)
         bed.ready([1, 2, 3])
         bed.report(1)
-        bed.feed(.lost(actor))
+        bed.feed(.workerDied(place(1).worker))
         #expect(bed.ends == [End(1, 1, .finished), End(2, 1, .died), End(3, 1, .died)])
         // The owner wants both again, the later one first; the fourth was never sent, and stays behind them.
         bed.ready([4])
@@ -191,6 +191,44 @@ private struct ActorBed {
         bed.report(1, incarnation: 2)
         #expect(bed.ends == [End(1, 1, .finished)])
         #expect(bed.caller.callCount == 0)
+    }
+
+    @Test func aNodesDeath_takesTheActorsOnIt() {
+        var bed = CallerBed()
+        bed.feed(.placed(place(1)))
+        bed.submit(1...2)
+        bed.ready([1])
+        bed.feed(.nodeDied(nodeID(2)), .workerDied(WorkerID(node: here, number: 7)))
+        #expect(bed.ends == [])
+        bed.feed(.nodeDied(here))
+        #expect(bed.ends == [End(1, 1, .died)])
+        bed.ready([2])
+        #expect(bed.sent == [1])
+        bed.report(1)
+        #expect(bed.caller.callCount == 2, "a late report of a lost run changes nothing")
+    }
+
+    /// Calls that end out of order, before and behind what was sent, and in a number that needs the queue cut off.
+    @Test func gapsInTheQueue_holdUpNobody() {
+        var configuration = ActorCallerConfiguration()
+        configuration.window = 8
+        var bed = CallerBed(caller: ActorCallerMachine(configuration: configuration))
+        bed.feed(.placed(place(1)))
+        bed.submit(1...200)
+        for sequence in stride(from: 3, through: 200, by: 3) as StrideThrough<UInt64> {
+            bed.feed(.withdraw(task(sequence)))
+        }
+        bed.ready((1...200).filter { $0 % 3 != 0 })
+        var next = 0
+        while next < bed.calls.count {
+            let numbers = bed.calls[next...].map(\.call.number)
+            next = bed.calls.count
+            for number in numbers.reversed() { bed.report(number) }
+        }
+        #expect(bed.sent == (1...200).filter { $0 % 3 != 0 })
+        #expect(bed.calls.map(\.call.number) == Array(1...UInt64(bed.sent.count)))
+        #expect(bed.ends.count == bed.sent.count && bed.ends.allSatisfy { $0.end == .finished })
+        #expect(bed.caller.callCount == 0 && bed.caller.nextDeadline == .never)
     }
 
     @Test func deadActor_failsAll() {
@@ -312,6 +350,18 @@ private struct ActorBed {
         bed.call(3)
         bed.finish()
         #expect(bed.runs.count == 2)
+    }
+
+    @Test func aDeadNodesCallersEnd() {
+        var bed = ActorBed()
+        let other = WorkerID(node: nodeID(2), number: 1)
+        bed.call(1)
+        bed.call(2)
+        bed.call(1, by: other)
+        bed.feed(.nodeDied(here))
+        #expect(bed.interrupts.map(\.owner) == [driver])
+        bed.feed(.finished(bed.runs[0], isCancelled: true))
+        #expect(bed.runs.map(\.owner) == [driver, other])
     }
 
     /// Callers on a network that loses, repeats and reorders, and an actor that dies now and then: within an incarnation

@@ -33,6 +33,9 @@ extension WorkerMachine {
 
     public func knows(_ object: ObjectID) -> Bool { find(object) != nil }
 
+    /// Whether the process was declared dead, by itself or with its node, as far as is known and remembered here.
+    public func isKnownDead(_ worker: WorkerID) -> Bool { deaths.death(of: worker) != nil }
+
     /// What this process knows of an object; nil if nothing.
     /// - Complexity: linear in its borrowers and locations.
     public func summary(of object: ObjectID) -> ObjectSummary? {

@@ -84,10 +84,11 @@ public enum ActorCallerEvent: Sendable {
     case ready(TaskID, execution: UInt32)
     /// It is not to run (any more): it was cancelled, or has failed.
     case withdraw(TaskID)
-    /// The actor runs, for the first time or again.
+    /// The actor runs, for the first time or again, in a process that is not known to be dead.
     case placed(ActorPlace)
-    /// Its process is dead, and it will be started again. What was under way ends with `died`.
-    case lost(ObjectID)
+    /// A process is dead. What was under way to the actor in it ends with `died`; it may be started again.
+    case workerDied(WorkerID)
+    case nodeDied(NodeID)
     /// It is no more, and will not come back: what is ready, or becomes ready later, ends with `actorDead`.
     case dead(ObjectID)
     case received(ActorMessage)
@@ -118,6 +119,8 @@ public enum ActorEvent: Sendable {
     case finished(TaskID, isCancelled: Bool)
     /// A caller is dead: its calls are not run, and the one that runs is interrupted.
     case callerDied(WorkerID)
+    /// Likewise all callers on a node.
+    case nodeDied(NodeID)
 }
 
 /// What the shell of an actor does.
