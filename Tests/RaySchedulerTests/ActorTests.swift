@@ -171,12 +171,28 @@ private struct ActorBed {
         bed.submit(1...2)
         bed.ready([1])
         bed.feed(.placed(place(2)))
-        #expect(bed.ends == [End(1, 1, .died)], "the restart tells of the death")
-        bed.feed(.withdraw(task(1)))
-        bed.calls = []
+        #expect(bed.ends == [], "what the first run has done is known when its death is")
+        bed.feed(.workerDied(place(1).worker))
+        #expect(bed.ends == [End(1, 1, .died)])
         bed.ready([2])
-        #expect(bed.sent == [2])
+        #expect(bed.sent == [1])
+        bed.feed(.withdraw(task(1)))
+        #expect(bed.sent == [1, 2])
         #expect(bed.ends.count == 1)
+    }
+
+    @Test func aRunThatDiesBeforeItsTurn_isPassedOver() {
+        var bed = CallerBed()
+        bed.feed(.placed(place(1)), .placed(place(2)), .workerDied(place(2).worker))
+        bed.submit(1...1)
+        bed.feed(.workerDied(place(1).worker))
+        bed.ready([1])
+        #expect(bed.calls.isEmpty)
+        bed.feed(.placed(place(3)), .placed(place(4)))
+        #expect(bed.calls.map(\.call.incarnation) == [3])
+        bed.feed(.nodeDied(here))
+        bed.ready([1], execution: 2)
+        #expect(bed.calls.count == 1, "both were on the node")
     }
 
     @Test func lateNewsOfAnEarlierIncarnation_isIgnored() {
@@ -237,7 +253,9 @@ private struct ActorBed {
         bed.submit(1...4)
         bed.ready([1, 3])
         bed.feed(.dead(actor))
-        #expect(bed.ends == [End(1, 1, .died), End(3, 1, .actorDead)])
+        #expect(bed.ends == [End(3, 1, .actorDead)], "the first may still end well")
+        bed.feed(.workerDied(place(1).worker))
+        #expect(bed.ends.last == End(1, 1, .died))
         bed.ready([2, 4])
         bed.ready([1], execution: 2)
         bed.submit(5...5)
@@ -364,8 +382,8 @@ private struct ActorBed {
         #expect(bed.runs.map(\.owner) == [driver, other])
     }
 
-    /// Callers on a network that loses, repeats and reorders, and an actor that dies now and then: within an incarnation
-    /// each call runs once and in order, and each ends.
+    /// Callers on a network that loses, repeats and reorders, and an actor that dies now and then: within an
+    /// incarnation each call runs once and in order, and each ends.
     @Test(arguments: 1...20)
     func orderHoldsUnderFaults(seed: UInt64) {
         var random = SeededRandom(seed: seed)
@@ -410,7 +428,10 @@ private struct ActorBed {
                 incarnation += 1
                 machine = ActorBed(machine: ActorMachine(place: place(incarnation)))
                 (seen.reports, seen.runs) = (0, 0)
-                bed.feed(.placed(place(incarnation)))
+                let news: [ActorCallerEvent] = [
+                    .placed(place(incarnation)), .workerDied(place(incarnation - 1).worker),
+                ]
+                for event in news.shuffled(using: &random) { bed.feed(event) }
             }
         }
         #expect(bed.caller.callCount == 0)

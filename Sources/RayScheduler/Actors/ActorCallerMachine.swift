@@ -6,10 +6,12 @@ public import RayCore
 public struct ActorCallerMachine: Sendable {
     private struct Callee: Sendable {
         let actor: ObjectID
-        /// The latest that is known of.
+        /// Of the run that calls go to, or went to last.
         var incarnation: UInt32 = 0
         /// Nil while it does not run.
         var worker: WorkerID?
+        /// A later run, until the death of the one before is heard of: only then it is certain what it has done.
+        var next: ActorPlace?
         var isDead = false
         var calls = CallQueue()
         /// Calls that were sent and not reported.
@@ -21,7 +23,7 @@ public struct ActorCallerMachine: Sendable {
     private let configuration: ActorCallerConfiguration
     private var callees: [Callee] = []
     private var calleeOfActor = IndexMap<ObjectID>()
-    /// By where it runs: an actor has its process for itself.
+    /// By where it runs, or is to run next: an actor has its process for itself.
     private var calleeOfWorker = IndexMap<WorkerID>()
     private var placeOfTask: [TaskID: (callee: Int, place: Int)] = [:]
     /// When calls of a callee are sent again.
@@ -46,9 +48,11 @@ public struct ActorCallerMachine: Sendable {
         case .ready(let task, let execution): ready(task, execution, now, &directives)
         case .withdraw(let task): withdraw(task, now, &directives)
         case .placed(let place): placed(place, now, &directives)
-        case .workerDied(let worker): if let index = calleeOfWorker[worker] { lost(index, &directives) }
+        case .workerDied(let worker):
+            guard let index = calleeOfWorker[worker] else { return }
+            died(index, now, &directives) { $0 == worker }
         case .nodeDied(let node):
-            for index in callees.indices where callees[index].worker?.node == node { lost(index, &directives) }
+            for index in callees.indices { died(index, now, &directives) { $0.node == node } }
         case .dead(let actor): dead(callee(of: actor), &directives)
         case .received(.report(let report)): received(report, now, &directives)
         case .received(.call): break
@@ -173,12 +177,32 @@ public struct ActorCallerMachine: Sendable {
 
     private mutating func placed(_ place: ActorPlace, _ now: Timestamp, _ directives: inout [ActorCallerDirective]) {
         let index = callee(of: place.actor)
-        guard !callees[index].isDead, place.incarnation > callees[index].incarnation else { return }
-        // News of the restart may come before that of the death.
-        lost(index, &directives)
-        (callees[index].incarnation, callees[index].worker) = (place.incarnation, place.worker)
+        let known = callees[index].next?.incarnation ?? callees[index].incarnation
+        guard !callees[index].isDead, place.incarnation > known else { return }
+        if let skipped = callees[index].next { _ = calleeOfWorker.remove(skipped.worker) }
         calleeOfWorker.insert(place.worker, index)
+        callees[index].next = place
+        goOn(index, now, &directives)
+    }
+
+    /// Turns to the next run, if there is one and the one before is dead.
+    private mutating func goOn(_ index: Int, _ now: Timestamp, _ directives: inout [ActorCallerDirective]) {
+        guard callees[index].worker == nil, let place = callees[index].next else { return }
+        (callees[index].incarnation, callees[index].worker) = (place.incarnation, place.worker)
+        callees[index].next = nil
         sendReady(index, now, &directives)
+    }
+
+    private mutating func died(
+        _ index: Int, _ now: Timestamp, _ directives: inout [ActorCallerDirective], _ isDead: (WorkerID) -> Bool
+    ) {
+        if let next = callees[index].next, isDead(next.worker) {
+            callees[index].next = nil
+            _ = calleeOfWorker.remove(next.worker)
+        }
+        guard let worker = callees[index].worker, isDead(worker) else { return }
+        lost(index, &directives)
+        goOn(index, now, &directives)
     }
 
     /// What was under way keeps its place: its owner says whether it runs again, and then it goes before what is behind
@@ -198,9 +222,10 @@ public struct ActorCallerMachine: Sendable {
         timers.remove(index)
     }
 
+    /// What is under way goes on until its process is dead too.
     private mutating func dead(_ index: Int, _ directives: inout [ActorCallerDirective]) {
-        lost(index, &directives)
         callees[index].isDead = true
+        if let next = callees[index].next.take() { _ = calleeOfWorker.remove(next.worker) }
         for place in callees[index].calls.first..<callees[index].calls.end
         where callees[index].calls[place].state == .ready {
             end(index, place, .actorDead, &directives)

@@ -29,12 +29,7 @@ extension Cluster {
         guard workers[worker].frame == nil, workers[worker].actor == nil else {
             return judge.violate(.grantedTwice, "\(workers[worker].id) runs two tasks at once")
         }
-        if specification.isCreation {
-            coverage.reach(.actorStarted)
-            workers[worker].actor = Actor(creation: task, attempt: attempt)
-            owner(worker, .taskStarted(task, attempt: attempt, arguments: []))
-            return placeActor(task.returnID(0), at: worker)
-        }
+        if specification.isCreation { return actorStarted(worker, task, attempt: attempt) }
         begin(worker, .task(task, attempt: attempt), specification)
     }
 
@@ -108,7 +103,8 @@ extension Cluster {
             return false
         case .take(let source, let index, let variable): take(worker, from: source, index: index, into: variable)
         case .drop(let variable): drop(worker, variable)
-        case .createActor(let variable): createActor(worker, into: variable)
+        case .createActor(let variable, let milliCPU, let restarts):
+            createActor(worker, into: variable, milliCPU: milliCPU, restarts: restarts)
         case .call(let actor, let recipe, let arguments, let results):
             guard let handle = object(worker, actor) else { return true }
             submit(worker, recipe: recipe, arguments: arguments, into: results, actor: handle)
@@ -160,13 +156,14 @@ extension Cluster {
             judge.acquire(task.returnID(index), by: workers[worker].id)
             assign(worker, variable, task.returnID(index))
         }
+        if let actor { submitCall(worker, task, to: actor) }
         owner(
             worker,
             .submit(
                 RayOwnership.TaskSubmission(
                     task: task, returns: results.count, arguments: given.filter(\.isValue).map(\.object),
                     nested: given.filter { !$0.isValue }.map(\.object),
-                    maximumRetries: actor == nil ? workload.recipes[recipe].retries : 0, lineageBytes: 200)))
+                    maximumRetries: workload.recipes[recipe].retries, lineageBytes: 200)))
     }
 
     private func take(_ worker: Int, from source: Variable, index: Int, into variable: Variable) {
@@ -327,6 +324,7 @@ extension Cluster {
 
     /// Ends a task early: it is not wanted any more.
     func interrupt(_ worker: Int, _ task: TaskID) {
+        if workers[worker].actor?.creation == task { return endActorRun(worker) }
         guard workers[worker].frame?.role.task?.0 == task else { return }
         workers[worker].frame?.isInterrupted = true
         for (waiter, waiting) in workers[worker].waiters.sorted(by: { $0.key < $1.key }) {
@@ -371,7 +369,7 @@ extension Cluster {
         for object in held where inside.contains(object) { release(worker, object) }
         inside.removeAll()
         guard workers[worker].isAlive else { return }
-        if case .call = frame.role { return runNextCall(worker) }
+        if case .call = frame.role { return actor(worker, .finished(task, isCancelled: isCancelled)) }
         executor(worker, .finished(task, isCancelled: isCancelled))
     }
 

@@ -62,7 +62,8 @@ extension Cluster {
             worker,
             .submit(
                 RayScheduler.TaskSubmission(
-                    id: task, execution: attempt, schedulingClass: classes[specification.recipe],
+                    id: task, execution: attempt,
+                    schedulingClass: specification.schedulingClass ?? classes[specification.recipe],
                     dependencies: dependencies)))
     }
 
@@ -87,7 +88,6 @@ extension Cluster {
             coverage.reach(.unschedulable)
             owner(worker, .attemptRejected(task, attempt: attempt, .environmentFailed))
         }
-        if end != .finished, specifications[task]?.isCreation == true { actorFailed(worker, task.returnID(0)) }
         guard workers[worker].isAlive, let next = workers[worker].held.removeValue(forKey: task) else { return }
         schedule(worker, task, attempt: next)
     }

@@ -23,13 +23,6 @@ package final class Cluster {
     var globalView = ClusterView()
     var judge: Judge
     var specifications: [TaskID: TaskSpecification] = [:]
-    /// Where actors run, by the return of their creation; the place of the worker.
-    var actorPlaces: [ObjectID: Int] = [:]
-    var waitingCalls: [ObjectID: [(task: TaskID, attempt: UInt32)]] = [:]
-    /// Never to run: their creation has failed.
-    var failedActors: Set<ObjectID> = []
-    /// Let go of before they ran.
-    var stoppedActors: Set<ObjectID> = []
     var serial: UInt64 = 0
     var lastFault: UInt64 = 0
     package internal(set) var coverage = Coverage<Mark>()
@@ -177,7 +170,10 @@ package final class Cluster {
                     control.members.nextDeadline, control.owner.nextDeadline, control.hub.nextDeadline,
                     control.global?.nextDeadline ?? .never)
             case .raylet(let node, _): min(nodes[node].scheduler.nextDeadline, nodes[node].holder.nextDeadline)
-            case .worker(let worker): min(workers[worker].owner.nextDeadline, workers[worker].submitter.nextDeadline)
+            case .worker(let worker):
+                min(
+                    workers[worker].owner.nextDeadline, workers[worker].submitter.nextDeadline,
+                    workers[worker].calls.machine.nextDeadline)
             }
         guard deadline != .never else { return }
         let node = node(of: target)
@@ -221,6 +217,7 @@ package final class Cluster {
         case .worker(let worker):
             if workers[worker].owner.nextDeadline <= reading { owner(worker, .timer) }
             if isAlive(target), workers[worker].submitter.nextDeadline <= reading { submitter(worker, nil) }
+            if isAlive(target), workers[worker].calls.machine.nextDeadline <= reading { caller(worker, nil) }
         }
         if isAlive(target) { arm(target) }
     }

@@ -90,6 +90,7 @@ final class SimulatedWorker {
     var uninspected = 0
     /// Set in a worker that has become an actor.
     var actor: Actor?
+    var calls = ActorCalls()
 
     init(
         id: WorkerID, node: Int, isDriver: Bool, owner: WorkerMachine, submitter: SubmitterMachine,
@@ -98,15 +99,6 @@ final class SimulatedWorker {
         (self.id, self.node, self.isDriver) = (id, node, isDriver)
         (self.owner, self.submitter, self.executor) = (owner, submitter, executor)
     }
-}
-
-/// What an actor has beside its process.
-struct Actor {
-    let creation: TaskID
-    let attempt: UInt32
-    var queue: [(task: TaskID, attempt: UInt32)] = []
-    var kept: ObjectID?
-    var isStopping = false
 }
 
 /// Who waits for a get.
@@ -161,6 +153,8 @@ struct TaskSpecification {
     /// For a call: the actor, by the return of its creation.
     let actor: ObjectID?
     let isCreation: Bool
+    /// Nil: that of its recipe.
+    var schedulingClass: SchedulingClass?
     var isForgotten = false
 }
 

@@ -9,6 +9,7 @@ struct Judge {
     var now: UInt64 = 0
     private(set) var violation: Violation?
     var leases = LeaseJudge()
+    var actors = ActorJudge()
     var marks: [Mark] = []
 
     /// An object as programs see it.
@@ -52,7 +53,7 @@ struct Judge {
         if violation == nil { violation = Violation(rule: rule, text: text(), time: now) }
     }
 
-    private func isGone(_ worker: WorkerID) -> Bool { gone.contains(worker) || goneNodes.contains(worker.node) }
+    func isGone(_ worker: WorkerID) -> Bool { gone.contains(worker) || goneNodes.contains(worker.node) }
 
     // MARK: Handles
 
@@ -187,6 +188,8 @@ struct Judge {
         tasks[task]?.isOpen = true
         for object in judged.arguments { reference(object) }
     }
+
+    func isOpen(_ task: TaskID) -> Bool { tasks[task]?.isOpen ?? false }
 
     /// The owner will never need it again.
     mutating func forgotten(_ task: TaskID) { close(task) }
