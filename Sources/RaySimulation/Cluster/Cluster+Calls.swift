@@ -63,7 +63,8 @@ extension Cluster {
         if !isSent { workers[worker].calls.isSent[task] = nil }
     }
 
-    /// The owner machine forgets a task: a call that never left goes. One that did was done, or died: that is said apart.
+    /// The owner machine forgets a task: a call that never left goes. One that did was done, or died: that is said
+    /// apart.
     func forgetCall(_ worker: Int, _ task: TaskID) {
         if workers[worker].calls.isSent[task] == false { withdrawCall(worker, task) }
         actorIsOver(worker, task.returnID(0))

@@ -49,10 +49,9 @@ extension Workload {
                             ? .submit(recipe: maker, arguments: [], into: [input])
                             : .put(into: input, bytes: size, holding: []))
                     let argument: Argument = call.isKeeper ? .reference(input) : .value(input)
+                    let callee = call.isKeeper ? keeper : plain
                     recipe.steps += [
-                        .call(
-                            actor: actor, recipe: call.isKeeper ? keeper : plain, arguments: [argument], into: [result]),
-                        .drop(input),
+                        .call(actor: actor, recipe: callee, arguments: [argument], into: [result]), .drop(input),
                     ]
                 }
                 if let visit, let guest {
