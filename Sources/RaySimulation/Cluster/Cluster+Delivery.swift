@@ -39,7 +39,7 @@ extension Cluster {
     // MARK: Sending
 
     /// Sends a message that may get lost. What goes to an address that is not there any more is lost.
-    private func send(_ message: Message, to target: Target?, from source: Int, bytes: Int) {
+    func send(_ message: Message, to target: Target?, from source: Int, bytes: Int) {
         guard let target else { return coverage.reach(.messageToTheDead) }
         let arrivals = network.send(from: source, to: node(of: target), bytes: bytes, at: now)
         if let first = arrivals.first { queue.insert(.message(target, message), at: first) }
@@ -78,6 +78,10 @@ extension Cluster {
         switch message {
         case .scheduler(let content, let sender): deliver(content, from: sender, to: target)
         case .ownership(let envelope): deliver(envelope, to: target)
+        case .views(let broadcast):
+            let node = nodes[self.node(of: target)]
+            broadcast.apply(to: &node.view, of: &node.viewOrigin)
+            deliver(.views(broadcast.batch), from: .controlStore, to: target)
         case .call(let task, let attempt): receiveCall(place(target), task, attempt: attempt)
         case .callRefused(let task, let attempt): rejectCall(place(target), task, attempt: attempt)
         case .stopActor(let creation): stopActor(place(target), creation)
@@ -177,6 +181,7 @@ extension Message {
             case .bundlesAnswer: 16 << 32
             }
         case .ownership(let envelope): 17 << 32 | envelope.sequence
+        case .views(let broadcast): 14 << 32 | broadcast.batch.to
         case .call(let task, _): 18 << 32 | task.sequence
         case .callRefused(let task, _): 22 << 32 | task.sequence
         case .stopActor(let task): 19 << 32 | task.sequence

@@ -117,9 +117,9 @@ extension Cluster {
         var directives = nodeBuffers.popLast() ?? []
         let reading = reading(node)
         if let event {
-            nodes[node].scheduler.handle(event, now: reading, view: &views[node], into: &directives)
+            nodes[node].scheduler.handle(event, now: reading, view: &nodes[node].view, into: &directives)
         } else {
-            nodes[node].scheduler.tick(now: reading, view: &views[node], into: &directives)
+            nodes[node].scheduler.tick(now: reading, view: &nodes[node].view, into: &directives)
         }
         arm(raylet(node))
         let incarnation = nodes[node].id.incarnation
@@ -184,8 +184,10 @@ extension Cluster {
             switch directive {
             case .broadcast(let batch):
                 _ = globalView.apply(batch)
+                broadcasts += 1
+                let broadcast = ViewBroadcast(batch, serial: broadcasts)
                 for node in nodes.indices where nodes[node].isAlive {
-                    send(.views(batch), to: .node(nodes[node].id), from: .controlStore, at: controlNode)
+                    send(.views(broadcast), to: raylet(node), from: controlNode, bytes: 200)
                 }
                 global(.viewChanged)
             case .send(let message, let party): send(message, to: party, from: .controlStore, at: controlNode)

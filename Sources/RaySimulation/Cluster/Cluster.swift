@@ -15,8 +15,6 @@ package final class Cluster {
     var execution: SeededRandom
     var machineSeeds: SeededRandom
     var nodes: ContiguousArray<SimulatedNode> = []
-    /// One for each node, apart from it because machines are given both at once.
-    var views: ContiguousArray<ClusterView> = []
     var workers: ContiguousArray<SimulatedWorker> = []
     var control: ControlStore
     /// The global scheduler's, apart from it because it is given both at once.
@@ -31,6 +29,8 @@ package final class Cluster {
     /// Let go of before they ran.
     var stoppedActors: Set<ObjectID> = []
     var serial: UInt64 = 0
+    /// Broadcasts of the states of nodes.
+    var broadcasts: UInt64 = 0
     var lastFault: UInt64 = 0
     package internal(set) var coverage = Coverage<Mark>()
     package internal(set) var digest = Digest()

@@ -8,6 +8,8 @@ internal import RayScheduler
 enum Message {
     case scheduler(SchedulerMessage, from: Party)
     case ownership(Envelope)
+    /// The states of nodes, from the control store.
+    case views(ViewBroadcast)
     /// A call for an actor, from the process that submitted it.
     case call(TaskID, attempt: UInt32)
     /// The actor of a call has ended, and its worker lives on.
