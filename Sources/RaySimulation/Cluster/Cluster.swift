@@ -29,8 +29,9 @@ package final class Cluster {
     /// Let go of before they ran.
     var stoppedActors: Set<ObjectID> = []
     var serial: UInt64 = 0
-    /// Broadcasts of the states of nodes.
+    /// Broadcasts of the states of nodes, and answers to those who ask for them.
     var broadcasts: UInt64 = 0
+    var lastViewAnswer: ViewBroadcast?
     var lastFault: UInt64 = 0
     package internal(set) var coverage = Coverage<Mark>()
     package internal(set) var digest = Digest()
@@ -47,7 +48,8 @@ package final class Cluster {
 
     /// The control store has a node of its own in the network, after all others.
     var controlNode: Int { settings.nodes }
-    static let controlID = NodeID(value: 0xc0, incarnation: 1)
+    /// No node's identity, however many there are.
+    static let controlID = NodeID(value: 0xc0 << 32, incarnation: 1)
 
     package init(_ settings: Settings) {
         self.settings = settings

@@ -13,6 +13,12 @@ final class ViewBroadcast {
 
     init(_ batch: ViewBatch, serial: UInt64) { (self.batch, self.serial) = (batch, serial) }
 
+    /// Whether a batch says what this one does.
+    func isSame(as other: ViewBatch) -> Bool {
+        batch.incarnation == other.incarnation && batch.from == other.from && batch.to == other.to
+            && batch.reports == other.reports
+    }
+
     /// Takes the broadcast over into a view. Whoever gets it again then knows all of it.
     func apply(to view: inout ClusterView, of origin: inout ViewOrigin) {
         guard origin.changes == view.changes, view.isInOrder(batch) else { return }
