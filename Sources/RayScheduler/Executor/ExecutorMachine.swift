@@ -8,7 +8,7 @@ public import RayCore
 /// knows, so a repeated push is answered again and never run again; a push of an older lease than the newest is
 /// refused. While the running task waits for an object, tasks that have not begun go back: behind it they could
 /// wait for ever, if it is one of them that it waits for.
-public struct ExecutorMachine: ~Copyable, Sendable {
+public struct ExecutorMachine: Sendable {
     private struct Record: Sendable {
         let number: UInt32
         let task: TaskID?

@@ -137,7 +137,7 @@ public struct ClusterView: Sendable {
         }
         guard batch.incarnation == incarnation, batch.to > revision else { return nil }
         changes += 1
-        for report in batch.reports { apply(report) }
+        for index in batch.reports.indices { apply(batch.reports[index]) }
         guard batch.from <= revision else { return ViewPull(incarnation: incarnation, since: revision) }
         revision = max(revision, batch.to)
         return nil
@@ -145,7 +145,8 @@ public struct ClusterView: Sendable {
 
     /// Whether all before a broadcast is known, and it is not.
     package func isInOrder(_ batch: ViewBatch) -> Bool {
-        batch.incarnation == incarnation && batch.from <= revision && batch.to > revision
+        let known = batch.incarnation > incarnation ? 0 : revision
+        return batch.incarnation >= incarnation && batch.from <= known && batch.to > known
     }
 
     /// Asks for whatever has changed since the last broadcast: for a node that is new, or has heard nothing for long.

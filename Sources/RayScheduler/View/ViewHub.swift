@@ -118,6 +118,7 @@ public struct ViewHub: ~Copyable, Sendable {
 
     private func changes(since pull: ViewPull) -> ViewBatch {
         let since = pull.incarnation == incarnation ? pull.since : 0
+        guard since < revision else { return ViewBatch(incarnation: incarnation, from: since, to: since, reports: []) }
         let missed = nodes.indices.filter { nodes[$0].revision > since }
             .sorted { nodes[$0].revision < nodes[$1].revision }
             .prefix(configuration.reportsPerBatch)

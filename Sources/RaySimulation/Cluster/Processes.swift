@@ -97,7 +97,7 @@ final class SimulatedWorker {
 
     init(
         id: WorkerID, node: Int, isDriver: Bool, owner: consuming WorkerMachine,
-        submitter: consuming SubmitterMachine, executor: consuming ExecutorMachine
+        submitter: consuming SubmitterMachine, executor: ExecutorMachine
     ) {
         (self.id, self.node, self.isDriver) = (id, node, isDriver)
         self.owner = owner

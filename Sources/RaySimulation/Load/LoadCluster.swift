@@ -65,7 +65,7 @@ package final class LoadCluster {
         var machine: ExecutorMachine
         var process = Process()
 
-        init(id: WorkerID, node: Int, machine: consuming ExecutorMachine) {
+        init(id: WorkerID, node: Int, machine: ExecutorMachine) {
             (self.id, self.node) = (id, node)
             self.machine = machine
         }
