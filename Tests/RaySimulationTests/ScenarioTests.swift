@@ -28,13 +28,6 @@ import Testing
         }
     }
 
-    /// The control store's identity was once that of the 192nd node: the two asked each other for ever.
-    @Test func aClusterMayHaveHundredsOfNodes() {
-        expectSound(1..<2, reaching: []) {
-            ($0.nodes, $0.tasks, $0.workload, $0.faults) = (200, 100, .fanOut, [])
-        }
-    }
-
     @Test func packetsBetweenTheHeadAndANodeAreLost() {
         expectSound(1..<41, reaching: [.suspected, .pulled, .spilledBack]) {
             $0.nodes = 3
