@@ -82,6 +82,10 @@ extension Cluster {
         case .actorRuns(let run): actorRuns(place(target), run)
         case .followActor(let actor, let follower): followActor(place(target), actor, by: follower)
         case .actorNews(let actor, let run): actorNews(place(target), actor, run)
+        case .views(let broadcast):
+            let node = nodes[self.node(of: target)]
+            broadcast.apply(to: &node.view, of: &node.viewOrigin)
+            deliver(.views(broadcast.batch), from: .controlStore, to: target)
         case .pullRequest(let copy, let request, let node, let incarnation):
             answerPull(self.node(of: target), copy, request: request, to: node, incarnation)
         case .pullAnswer(let copy, let request, let value, let size):
@@ -182,6 +186,7 @@ extension Message {
         case .actorRuns(let place): 22 << 32 | UInt64(place.incarnation)
         case .followActor(let actor, _): 23 << 32 | actor.sequence
         case .actorNews(let actor, _): 24 << 32 | actor.sequence
+        case .views(let broadcast): 14 << 32 | broadcast.batch.to
         case .pullRequest(let copy, _, _, _): 20 << 32 | copy.object.sequence
         case .pullAnswer(let copy, _, _, _): 21 << 32 | copy.object.sequence
         }

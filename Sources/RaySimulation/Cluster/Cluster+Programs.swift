@@ -122,10 +122,10 @@ extension Cluster {
     }
 
     private func put(_ worker: Int, _ variable: Variable, bytes: Int, holding: [Variable]) {
-        guard let frame = workers[worker].frame else { return }
+        guard let (word, counter) = workers[worker].frame.map({ ($0.word, $0.counter) }) else { return }
         let id = workers[worker].owner.makeObjectID()
-        let contents = holding.compactMap { frame.variables[$0] }
-        let value = Value(word: mixed(frame.word, UInt64(frame.counter)), contents: contents)
+        let contents = holding.compactMap { object(worker, $0) }
+        let value = Value(word: mixed(word, UInt64(counter)), contents: contents)
         judge.acquire(id, by: workers[worker].id)
         judge.produced(id, value)
         if bytes <= Self.inlineLimit {
@@ -167,10 +167,10 @@ extension Cluster {
     }
 
     private func take(_ worker: Int, from source: Variable, index: Int, into variable: Variable) {
-        guard let frame = workers[worker].frame, let outer = frame.variables[source],
-            frame.contents[source].indices.contains(index)
+        guard let outer = object(worker, source), let contents = workers[worker].frame?.contents[source],
+            contents.indices.contains(index)
         else { return coverage.reach(.argumentMissing) }
-        let inner = frame.contents[source][index]
+        let inner = contents[index]
         acquire(worker, inner, .inside(outer))
         assign(worker, variable, inner)
     }
@@ -288,13 +288,13 @@ extension Cluster {
     /// A value has come, or an error, for a variable of the running function.
     func answer(_ worker: Int, _ waiting: Waiter, _ value: Value?, isError: Bool = false) {
         guard case .variable(let variable, let serial) = waiting.purpose,
-            let frame = workers[worker].frame, frame.serial == serial
+            workers[worker].frame?.serial == serial, let word = workers[worker].frame?.word
         else { return }
         if let value {
             judge.read(waiting.object, value, by: workers[worker].id)
             if value.word == Value.errorWord { workers[worker].frame?.isFailed = true }
             workers[worker].frame?.contents[variable] = value.contents
-            workers[worker].frame?.word = mixed(frame.word, value.word)
+            workers[worker].frame?.word = mixed(word, value.word)
         } else if isError {
             workers[worker].frame?.isFailed = true
         } else {

@@ -15,8 +15,6 @@ package final class Cluster {
     var execution: SeededRandom
     var machineSeeds: SeededRandom
     var nodes: ContiguousArray<SimulatedNode> = []
-    /// One for each node, apart from it because machines are given both at once.
-    var views: ContiguousArray<ClusterView> = []
     var workers: ContiguousArray<SimulatedWorker> = []
     var control: ControlStore
     /// The global scheduler's, apart from it because it is given both at once.
@@ -24,6 +22,9 @@ package final class Cluster {
     var judge: Judge
     var specifications: [TaskID: TaskSpecification] = [:]
     var serial: UInt64 = 0
+    /// Broadcasts of the states of nodes, and answers to those who ask for them.
+    var broadcasts: UInt64 = 0
+    var lastViewAnswer: ViewBroadcast?
     var lastFault: UInt64 = 0
     package internal(set) var coverage = Coverage<Mark>()
     package internal(set) var digest = Digest()
@@ -40,7 +41,8 @@ package final class Cluster {
 
     /// The control store has a node of its own in the network, after all others.
     var controlNode: Int { settings.nodes }
-    static let controlID = NodeID(value: 0xc0, incarnation: 1)
+    /// No node's identity, however many there are.
+    static let controlID = NodeID(value: 0xc0 << 32, incarnation: 1)
 
     package init(_ settings: Settings) {
         self.settings = settings

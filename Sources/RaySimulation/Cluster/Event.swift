@@ -15,6 +15,8 @@ enum Message {
     case followActor(ObjectID, by: WorkerID)
     /// Where an actor runs, from its owner; nil when it is no more.
     case actorNews(ObjectID, ActorPlace?)
+    /// The states of nodes, from the control store.
+    case views(ViewBroadcast)
     case pullRequest(CopyID, request: UInt64, from: Int, incarnation: UInt32)
     /// Nil when the asked node does not have it.
     case pullAnswer(CopyID, request: UInt64, Value?, size: UInt64)

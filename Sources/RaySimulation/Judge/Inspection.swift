@@ -56,7 +56,7 @@ extension Cluster {
         return judge.reachableCount > 0 ? "the judge knows of \(judge.reachableCount) objects" : nil
     }
 
-    private func leftovers(of owner: WorkerMachine) -> String {
+    private func leftovers(of owner: borrowing WorkerMachine) -> String {
         var first: ObjectID?
         owner.forEachObject { if first == nil { first = $0 } }
         let summary = first.flatMap { owner.summary(of: $0) }.map { "\($0)" } ?? ""
