@@ -21,8 +21,8 @@ final class Cluster {
     }
 
     private(set) var now = Timestamp(nanoseconds: 1)
-    var workers: [WorkerID: WorkerMachine] = [:]
-    var holders: [NodeID: HolderMachine] = [:]
+    var workers: [WorkerID: Held<WorkerMachine>] = [:]
+    var holders: [NodeID: Held<HolderMachine>] = [:]
     var controlStore: ControlStoreMachine
     /// Machines in the order in which they were made.
     private(set) var order: [WorkerID] = []
@@ -72,7 +72,7 @@ final class Cluster {
         let node = NodeID(value: value, incarnation: incarnation)
         var configuration = HolderConfiguration(controlStore: Self.controlStoreID)
         configuration.sweepInterval = .seconds(5)
-        holders[node] = HolderMachine(node: node, configuration: configuration)
+        holders[node] = Held(HolderMachine(node: node, configuration: configuration))
         stores[node] = []
         order.append(.raylet(of: node))
         feed(node, .start)
@@ -91,7 +91,7 @@ final class Cluster {
         var configuration = WorkerConfiguration(
             controlStore: Self.controlStoreID, detachedOwner: detachedOwner, relay: relay)
         configuration.lineageBytes = lineageBytes
-        workers[worker] = WorkerMachine(id: worker, configuration: configuration)
+        workers[worker] = Held(WorkerMachine(id: worker, configuration: configuration))
         order.append(worker)
     }
 
@@ -122,7 +122,7 @@ final class Cluster {
     func feed(_ worker: WorkerID, _ event: WorkerEvent) {
         guard isAlive(worker), workers[worker] != nil else { return }
         var directives: [WorkerDirective] = []
-        workers[worker]?.handle(event, now: now, into: &directives)
+        workers[worker]?.machine.handle(event, now: now, into: &directives)
         for directive in directives { run(directive, at: worker) }
         expectSound(worker)
     }
@@ -130,9 +130,9 @@ final class Cluster {
     func feed(_ node: NodeID, _ event: HolderEvent) {
         guard !dead.contains(.raylet(of: node)), holders[node] != nil else { return }
         var directives: [HolderDirective] = []
-        holders[node]?.handle(event, now: now, into: &directives)
+        holders[node]?.machine.handle(event, now: now, into: &directives)
         for directive in directives { run(directive, at: node) }
-        let violations = holders[node]?.violations() ?? []
+        let violations = holders[node]?.machine.violations() ?? []
         #expect(violations == [])
     }
 
@@ -149,7 +149,7 @@ final class Cluster {
 
     private func expectSound(_ worker: WorkerID) {
         guard checksEachStep else { return }
-        let violations = workers[worker]?.violations() ?? []
+        let violations = workers[worker]?.machine.violations() ?? []
         #expect(violations == [])
     }
 
@@ -227,7 +227,7 @@ final class Cluster {
     private func nextDeadline(_ machine: WorkerID) -> Timestamp {
         if machine == Self.controlStoreID { return controlStore.nextDeadline }
         guard isAlive(machine) else { return .never }
-        return workers[machine]?.nextDeadline ?? holders[machine.node]?.nextDeadline ?? .never
+        return workers[machine]?.machine.nextDeadline ?? holders[machine.node]?.machine.nextDeadline ?? .never
     }
 
     /// Lets time pass, with all that happens in it.
@@ -257,7 +257,7 @@ final class Cluster {
     // MARK: What programs do
 
     func put(_ worker: WorkerID, contents: [ObjectID] = [], stored: Bool = false) -> ObjectID {
-        guard let object = workers[worker]?.makeObjectID() else { fatalError("no worker \(worker)") }
+        guard let object = workers[worker]?.machine.makeObjectID() else { fatalError("no worker \(worker)") }
         if stored {
             store(CopyID(object: object, attempt: 1), at: worker.node)
             feed(worker, .put(object, .stored(size: 1 << 20), contents: contents))
@@ -289,7 +289,9 @@ final class Cluster {
     func submit(
         _ worker: WorkerID, _ arguments: [ObjectID] = [], returns: Int = 1, retries: Int? = 3, bytes: Int = 100
     ) -> TaskID {
-        guard let task = workers[worker]?.makeTaskID(returns: returns) else { fatalError("no worker \(worker)") }
+        guard let task = workers[worker]?.machine.makeTaskID(returns: returns) else {
+            fatalError("no worker \(worker)")
+        }
         feed(
             worker,
             .submit(
@@ -299,7 +301,7 @@ final class Cluster {
     }
 
     func submitStream(_ worker: WorkerID, retries: Int? = 3) -> TaskID {
-        guard let task = workers[worker]?.makeStreamID() else { fatalError("no worker \(worker)") }
+        guard let task = workers[worker]?.machine.makeStreamID() else { fatalError("no worker \(worker)") }
         feed(
             worker,
             .submit(
@@ -370,9 +372,11 @@ final class Cluster {
 
     // MARK: What tests ask
 
-    func knows(_ worker: WorkerID, _ object: ObjectID) -> Bool { workers[worker]?.knows(object) ?? false }
+    func knows(_ worker: WorkerID, _ object: ObjectID) -> Bool { workers[worker]?.machine.knows(object) ?? false }
 
-    func summary(_ object: ObjectID, at worker: WorkerID) -> ObjectSummary? { workers[worker]?.summary(of: object) }
+    func summary(_ object: ObjectID, at worker: WorkerID) -> ObjectSummary? {
+        workers[worker]?.machine.summary(of: object)
+    }
 
     func isFreed(_ object: ObjectID) -> Bool { !knows(object.owner, object) }
 
@@ -385,11 +389,11 @@ final class Cluster {
     func expectEmpty(sourceLocation: SourceLocation = #_sourceLocation) {
         for machine in order where counts(machine) {
             if let worker = workers[machine] {
-                #expect(worker.objectCount == 0, "objects at \(machine)", sourceLocation: sourceLocation)
-                #expect(worker.taskCount == 0, "tasks at \(machine)", sourceLocation: sourceLocation)
-                #expect(worker.executionCount == 0, "executions at \(machine)", sourceLocation: sourceLocation)
+                #expect(worker.machine.objectCount == 0, "objects at \(machine)", sourceLocation: sourceLocation)
+                #expect(worker.machine.taskCount == 0, "tasks at \(machine)", sourceLocation: sourceLocation)
+                #expect(worker.machine.executionCount == 0, "executions at \(machine)", sourceLocation: sourceLocation)
             } else if let holder = holders[machine.node] {
-                #expect(holder.copyCount == 0, "copies at \(machine)", sourceLocation: sourceLocation)
+                #expect(holder.machine.copyCount == 0, "copies at \(machine)", sourceLocation: sourceLocation)
                 #expect(stores[machine.node] == [], "store at \(machine)", sourceLocation: sourceLocation)
             }
         }

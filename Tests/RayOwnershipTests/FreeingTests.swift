@@ -85,9 +85,9 @@ import Testing
         #expect(summary.map { [$0.handles, $0.tasks, $0.containers, $0.lineage, $0.loans] } == [1, 1, 1, 1, 0])
         #expect(cluster.summary(outer, at: owner)?.state == .stored)
         #expect(cluster.summary(task.returnID(0), at: owner)?.state == .pending)
-        let machine = cluster.workers[owner]
-        #expect(machine?.objectCount == 3 && machine?.taskCount == 1)
-        #expect(cluster.workers[worker]?.executionCount == 1)
+        let held = cluster.workers[owner]
+        #expect(held?.machine.objectCount == 3 && held?.machine.taskCount == 1)
+        #expect(cluster.workers[worker]?.machine.executionCount == 1)
         cluster.finish(task, on: worker)
         cluster.run(for: .seconds(1))
         for gone in [object, outer, task.returnID(0)] { cluster.drop(owner, gone) }

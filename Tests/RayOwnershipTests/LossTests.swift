@@ -89,7 +89,7 @@ enum MessageKind: String, CaseIterable, Sendable {
         cluster.run(for: .seconds(20))
         if case .located = cluster.delivered[waiter] {} else { Issue.record("the argument is not found") }
         #expect(cluster.summary(result, at: owner)?.locations == [near])
-        #expect(cluster.workers[owner]?.statistics.recoveredByPin == 1)
+        #expect(cluster.workers[owner]?.machine.statistics.recoveredByPin == 1)
 
         // Out of band, too late; a detached object; a death that is seen, and one that is asked about.
         cluster.take(helper, ObjectID(owner: worker, sequence: 1000))

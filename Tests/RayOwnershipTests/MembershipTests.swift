@@ -175,7 +175,7 @@ import Testing
         cluster.declareDead(third)
         cluster.run(for: .seconds(1))
         #expect(cluster.offers == [task: 2])
-        #expect(cluster.workers[owner]?.statistics.recoveredByTask == 1)
+        #expect(cluster.workers[owner]?.machine.statistics.recoveredByTask == 1)
     }
 
     @Test func messagesAreTakenInOnceAndInOrder_whateverTheNetworkDoes() {

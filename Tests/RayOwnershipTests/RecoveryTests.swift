@@ -29,7 +29,7 @@ import Testing
         cluster.feed(owner, .recover(task.returnID(0)))
         cluster.run(for: .seconds(1))
         #expect(cluster.offers.isEmpty)
-        #expect(cluster.workers[owner]?.statistics == WorkerStatistics())
+        #expect(cluster.workers[owner]?.machine.statistics == WorkerStatistics())
         cluster.drop(owner, task.returnID(0))
         cluster.run()
         cluster.expectEmpty()
@@ -41,7 +41,7 @@ import Testing
         cluster.run(for: .seconds(1))
         cluster.declareDead(far)
         cluster.run(for: .seconds(1))
-        #expect(cluster.workers[owner]?.statistics.recoveredByPin == 1)
+        #expect(cluster.workers[owner]?.machine.statistics.recoveredByPin == 1)
         #expect(cluster.summary(task.returnID(0), at: owner)?.locations == [spare])
         #expect(cluster.offers.isEmpty)
         cluster.drop(owner, task.returnID(0))
@@ -185,7 +185,7 @@ import Testing
         let worker = small.worker(on: away)
         small.run(for: .seconds(1))
         let tasks = (0..<3).map { _ in small.make(owner, on: worker) }
-        #expect(small.workers[owner]?.lineageBytes == 200)
+        #expect(small.workers[owner]?.machine.lineageBytes == 200)
         #expect(small.forgotten == [tasks[0]])
         small.declareDead(away)
         small.run(for: .seconds(1))
@@ -281,7 +281,7 @@ import Testing
         cluster.finish(source, on: helper, attempt: 2, stored: true)
         cluster.run(for: .seconds(1))
         #expect(cluster.offers.count == 4)
-        #expect(cluster.workers[owner]?.statistics.recoveredByTask == 1)
+        #expect(cluster.workers[owner]?.machine.statistics.recoveredByTask == 1)
         for task in tasks {
             cluster.start(task, on: helper, [source.returnID(0)])
             cluster.finish(task, on: helper)
@@ -386,7 +386,7 @@ import Testing
     /// What a task was given inside of an argument was freed since, for it can be made again: when the task runs again, it is.
     @Test func nestedArgument_isMadeAgainWithTheTask() {
         let inner = cluster.make(owner, on: worker).returnID(0)
-        guard let task = cluster.workers[owner]?.makeTaskID(returns: 1) else { return }
+        guard let task = cluster.workers[owner]?.machine.makeTaskID(returns: 1) else { return }
         cluster.feed(
             owner,
             .submit(
@@ -425,7 +425,7 @@ import Testing
         for _ in 0..<3 { cluster.feed(owner, .recover(task.returnID(0))) }
         cluster.run(for: .seconds(1))
         #expect(cluster.offers == [task: 2])
-        #expect(cluster.workers[owner]?.statistics.recoveredByTask == 1)
+        #expect(cluster.workers[owner]?.machine.statistics.recoveredByTask == 1)
         cluster.start(task, on: helper)
         cluster.finish(task, on: helper, attempt: 2, stored: true)
         cluster.run(for: .seconds(1))
@@ -468,13 +468,13 @@ import Testing
             return task
         }
         let tasks = [100, 100, 50].map(make)
-        #expect(small.workers[owner]?.lineageBytes == 250)
+        #expect(small.workers[owner]?.machine.lineageBytes == 250)
         let large = make(200)
         #expect(small.forgotten == [tasks[0], tasks[1]], "the oldest, and no more than needed")
-        #expect(small.workers[owner]?.lineageBytes == 250)
+        #expect(small.workers[owner]?.machine.lineageBytes == 250)
         let tooLarge = make(301)
         #expect(small.forgotten == [tasks[0], tasks[1], tasks[2], large, tooLarge])
-        #expect(small.workers[owner]?.statistics.lineageEvictions == 5)
+        #expect(small.workers[owner]?.machine.statistics.lineageEvictions == 5)
         for task in tasks + [large, tooLarge] { small.drop(owner, task.returnID(0)) }
         small.run()
         small.expectEmpty()

@@ -131,7 +131,7 @@ import Testing
             cluster.run(for: .seconds(1))
             #expect(cluster.stores[far] == [])
         }
-        #expect(cluster.workers[owner]?.objectCount == 1, "the stream alone")
+        #expect(cluster.workers[owner]?.machine.objectCount == 1, "the stream alone")
         cluster.take(owner, task.returnID(1))
         #expect(!cluster.knows(owner, task.returnID(1)), "it was read, and is gone")
         cluster.endStream(task, on: worker, items: 3)
@@ -209,7 +209,7 @@ import Testing
         cluster.drop(owner, task.returnID(1))
         cluster.drop(owner, task.returnID(3))
         cluster.run(for: .seconds(1))
-        #expect(cluster.workers[owner]?.lineageBytes == 100, "an item is left")
+        #expect(cluster.workers[owner]?.machine.lineageBytes == 100, "an item is left")
         cluster.drop(owner, task.returnID(2))
         if streamIsHeld { cluster.drop(owner, task.returnID(0)) }
         cluster.run()

@@ -150,7 +150,7 @@ private struct ActorBed {
         bed.submit(1...4)
         bed.ready([1, 2, 3])
         bed.report(1)
-        bed.feed(.lost(actor))
+        bed.feed(.workerDied(place(1).worker))
         #expect(bed.ends == [End(1, 1, .finished), End(2, 1, .died), End(3, 1, .died)])
         // The owner wants both again, the later one first; the fourth was never sent, and stays behind them.
         bed.ready([4])
@@ -171,12 +171,28 @@ private struct ActorBed {
         bed.submit(1...2)
         bed.ready([1])
         bed.feed(.placed(place(2)))
-        #expect(bed.ends == [End(1, 1, .died)], "the restart tells of the death")
-        bed.feed(.withdraw(task(1)))
-        bed.calls = []
+        #expect(bed.ends == [], "what the first run has done is known when its death is")
+        bed.feed(.workerDied(place(1).worker))
+        #expect(bed.ends == [End(1, 1, .died)])
         bed.ready([2])
-        #expect(bed.sent == [2])
+        #expect(bed.sent == [1])
+        bed.feed(.withdraw(task(1)))
+        #expect(bed.sent == [1, 2])
         #expect(bed.ends.count == 1)
+    }
+
+    @Test func aRunThatDiesBeforeItsTurn_isPassedOver() {
+        var bed = CallerBed()
+        bed.feed(.placed(place(1)), .placed(place(2)), .workerDied(place(2).worker))
+        bed.submit(1...1)
+        bed.feed(.workerDied(place(1).worker))
+        bed.ready([1])
+        #expect(bed.calls.isEmpty)
+        bed.feed(.placed(place(3)), .placed(place(4)))
+        #expect(bed.calls.map(\.call.incarnation) == [3])
+        bed.feed(.nodeDied(here))
+        bed.ready([1], execution: 2)
+        #expect(bed.calls.count == 1, "both were on the node")
     }
 
     @Test func lateNewsOfAnEarlierIncarnation_isIgnored() {
@@ -193,13 +209,53 @@ private struct ActorBed {
         #expect(bed.caller.callCount == 0)
     }
 
+    @Test func aNodesDeath_takesTheActorsOnIt() {
+        var bed = CallerBed()
+        bed.feed(.placed(place(1)))
+        bed.submit(1...2)
+        bed.ready([1])
+        bed.feed(.nodeDied(nodeID(2)), .workerDied(WorkerID(node: here, number: 7)))
+        #expect(bed.ends == [])
+        bed.feed(.nodeDied(here))
+        #expect(bed.ends == [End(1, 1, .died)])
+        bed.ready([2])
+        #expect(bed.sent == [1])
+        bed.report(1)
+        #expect(bed.caller.callCount == 2, "a late report of a lost run changes nothing")
+    }
+
+    /// Calls that end out of order, before and behind what was sent, and in a number that needs the queue cut off.
+    @Test func gapsInTheQueue_holdUpNobody() {
+        var configuration = ActorCallerConfiguration()
+        configuration.window = 8
+        var bed = CallerBed(caller: ActorCallerMachine(configuration: configuration))
+        bed.feed(.placed(place(1)))
+        bed.submit(1...200)
+        for sequence in stride(from: 3, through: 200, by: 3) as StrideThrough<UInt64> {
+            bed.feed(.withdraw(task(sequence)))
+        }
+        bed.ready((1...200).filter { $0 % 3 != 0 })
+        var next = 0
+        while next < bed.calls.count {
+            let numbers = bed.calls[next...].map(\.call.number)
+            next = bed.calls.count
+            for number in numbers.reversed() { bed.report(number) }
+        }
+        #expect(bed.sent == (1...200).filter { $0 % 3 != 0 })
+        #expect(bed.calls.map(\.call.number) == Array(1...UInt64(bed.sent.count)))
+        #expect(bed.ends.count == bed.sent.count && bed.ends.allSatisfy { $0.end == .finished })
+        #expect(bed.caller.callCount == 0 && bed.caller.nextDeadline == .never)
+    }
+
     @Test func deadActor_failsAll() {
         var bed = CallerBed()
         bed.feed(.placed(place(1)))
         bed.submit(1...4)
         bed.ready([1, 3])
         bed.feed(.dead(actor))
-        #expect(bed.ends == [End(1, 1, .died), End(3, 1, .actorDead)])
+        #expect(bed.ends == [End(3, 1, .actorDead)], "the first may still end well")
+        bed.feed(.workerDied(place(1).worker))
+        #expect(bed.ends.last == End(1, 1, .died))
         bed.ready([2, 4])
         bed.ready([1], execution: 2)
         bed.submit(5...5)
@@ -314,8 +370,20 @@ private struct ActorBed {
         #expect(bed.runs.count == 2)
     }
 
-    /// Callers on a network that loses, repeats and reorders, and an actor that dies now and then: within an incarnation
-    /// each call runs once and in order, and each ends.
+    @Test func aDeadNodesCallersEnd() {
+        var bed = ActorBed()
+        let other = WorkerID(node: nodeID(2), number: 1)
+        bed.call(1)
+        bed.call(2)
+        bed.call(1, by: other)
+        bed.feed(.nodeDied(here))
+        #expect(bed.interrupts.map(\.owner) == [driver])
+        bed.feed(.finished(bed.runs[0], isCancelled: true))
+        #expect(bed.runs.map(\.owner) == [driver, other])
+    }
+
+    /// Callers on a network that loses, repeats and reorders, and an actor that dies now and then: within an
+    /// incarnation each call runs once and in order, and each ends.
     @Test(arguments: 1...20)
     func orderHoldsUnderFaults(seed: UInt64) {
         var random = SeededRandom(seed: seed)
@@ -360,7 +428,10 @@ private struct ActorBed {
                 incarnation += 1
                 machine = ActorBed(machine: ActorMachine(place: place(incarnation)))
                 (seen.reports, seen.runs) = (0, 0)
-                bed.feed(.placed(place(incarnation)))
+                let news: [ActorCallerEvent] = [
+                    .placed(place(incarnation)), .workerDied(place(incarnation - 1).worker),
+                ]
+                for event in news.shuffled(using: &random) { bed.feed(event) }
             }
         }
         #expect(bed.caller.callCount == 0)

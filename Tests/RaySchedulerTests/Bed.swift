@@ -17,7 +17,11 @@ func cpus(_ count: Int64, function: UInt64 = 0, constraint: PlacementConstraint 
 
 /// A node and what it said.
 struct NodeBed {
-    var node: NodeMachine
+    private let held: Held<NodeMachine>
+    var node: NodeMachine {
+        _read { yield held.machine }
+        nonmutating _modify { yield &held.machine }
+    }
     var view = ClusterView()
     var now = Timestamp(nanoseconds: 1_000_000)
     private var nextSequence: [WorkerID: UInt64] = [:]
@@ -36,7 +40,8 @@ struct NodeBed {
         _ capacity: NodeCapacity, labels: NodeLabels = .none, configuration: NodeConfiguration = NodeConfiguration(),
         seed: UInt64 = 1
     ) {
-        node = NodeMachine(id: here, capacity: capacity, labels: labels, configuration: configuration, seed: seed)
+        held = Held(
+            NodeMachine(id: here, capacity: capacity, labels: labels, configuration: configuration, seed: seed))
     }
 
     mutating func feed(_ event: NodeEvent) {
@@ -137,7 +142,11 @@ struct NodeBed {
 
 /// A submitter and what it said.
 struct SubmitterBed {
-    var submitter: SubmitterMachine
+    private let held: Held<SubmitterMachine>
+    var submitter: SubmitterMachine {
+        _read { yield held.machine }
+        nonmutating _modify { yield &held.machine }
+    }
     var now = Timestamp(nanoseconds: 1_000_000)
     private var nextLease: UInt64 = 0
 
@@ -151,7 +160,7 @@ struct SubmitterBed {
     var ended: [TaskID: TaskEnd] = [:]
 
     init(_ configuration: SubmitterConfiguration = SubmitterConfiguration()) {
-        submitter = SubmitterMachine(id: driver, configuration: configuration)
+        held = Held(SubmitterMachine(id: driver, configuration: configuration))
     }
 
     mutating func feed(_ event: SubmitterEvent) {

@@ -50,13 +50,13 @@ struct Cluster {
     private var entries: [Entry] = []
     private var order: UInt64 = 0
 
-    var nodes: [NodeID: NodeMachine] = [:]
+    var nodes: [NodeID: Held<NodeMachine>] = [:]
     var views: [NodeID: ClusterView] = [:]
     var nodeIDs: [NodeID] = []
-    var submitters: [WorkerID: SubmitterMachine] = [:]
+    var submitters: [WorkerID: Held<SubmitterMachine>] = [:]
     var submitterIDs: [WorkerID] = []
     var executors: [WorkerID: ExecutorMachine] = [:]
-    var hub = ViewHub(incarnation: 1)
+    let hub = Held(ViewHub(incarnation: 1))
     var storeView = ClusterView()
     var groups = GroupCoordinator(incarnation: 1, seed: 7)
     var global: GlobalScheduler?
@@ -89,9 +89,10 @@ struct Cluster {
         for (index, capacity) in capacities.enumerated() {
             let id = NodeID(value: UInt64(index + 1), incarnation: 1)
             nodeIDs.append(id)
-            nodes[id] = NodeMachine(
-                id: id, capacity: capacity, labels: index < labels.count ? labels[index] : .none,
-                configuration: configuration, seed: seed &+ UInt64(index))
+            nodes[id] = Held(
+                NodeMachine(
+                    id: id, capacity: capacity, labels: index < labels.count ? labels[index] : .none,
+                    configuration: configuration, seed: seed &+ UInt64(index)))
             views[id] = ClusterView()
         }
     }
@@ -102,7 +103,7 @@ struct Cluster {
     ) -> WorkerID {
         let id = WorkerID(node: nodeIDs[node], number: UInt32(submitterIDs.count + 1))
         submitterIDs.append(id)
-        submitters[id] = SubmitterMachine(id: id, configuration: configuration)
+        submitters[id] = Held(SubmitterMachine(id: id, configuration: configuration))
         return id
     }
 
@@ -121,18 +122,16 @@ struct Cluster {
     }
 
     mutating func handle(_ event: SubmitterEvent, _ id: WorkerID) {
-        guard var machine = submitters.removeValue(forKey: id) else { return }
+        guard let held = submitters[id] else { return }
         var directives: [SubmitterDirective] = []
-        machine.handle(event, now: now, into: &directives)
-        submitters[id] = machine
+        held.machine.handle(event, now: now, into: &directives)
         run(directives, id)
     }
 
     mutating func handle(_ event: NodeEvent, _ id: NodeID) {
-        guard var machine = nodes.removeValue(forKey: id) else { return }
+        guard let held = nodes[id] else { return }
         var directives: [NodeDirective] = []
-        machine.handle(event, now: now, view: &views[id]!, into: &directives)
-        nodes[id] = machine
+        held.machine.handle(event, now: now, view: &views[id]!, into: &directives)
         run(directives, id)
     }
 
@@ -158,7 +157,7 @@ struct Cluster {
 
     private mutating func handle(_ event: HubEvent) {
         var directives: [HubDirective] = []
-        hub.handle(event, now: now, into: &directives)
+        hub.machine.handle(event, now: now, into: &directives)
         run(directives)
     }
 
@@ -330,19 +329,19 @@ struct Cluster {
     }
 
     private mutating func tickAll() {
-        for id in nodeIDs where nodes[id].map({ $0.nextDeadline <= now }) ?? false {
+        for id in nodeIDs where nodes[id].map({ $0.machine.nextDeadline <= now }) ?? false {
             var directives: [NodeDirective] = []
-            nodes[id]?.tick(now: now, view: &views[id]!, into: &directives)
+            nodes[id]?.machine.tick(now: now, view: &views[id]!, into: &directives)
             run(directives, id)
         }
-        for id in submitterIDs where submitters[id].map({ $0.nextDeadline <= now }) ?? false {
+        for id in submitterIDs where submitters[id].map({ $0.machine.nextDeadline <= now }) ?? false {
             var directives: [SubmitterDirective] = []
-            submitters[id]?.tick(now: now, into: &directives)
+            submitters[id]?.machine.tick(now: now, into: &directives)
             run(directives, id)
         }
-        if hub.nextDeadline <= now {
+        if hub.machine.nextDeadline <= now {
             var directives: [HubDirective] = []
-            hub.tick(now: now, into: &directives)
+            hub.machine.tick(now: now, into: &directives)
             run(directives)
         }
         if let deadline = global?.nextDeadline, deadline <= now {
@@ -358,9 +357,9 @@ struct Cluster {
     }
 
     private var nextDeadline: Timestamp {
-        var next = min(min(hub.nextDeadline, groups.nextDeadline), global?.nextDeadline ?? .never)
-        for id in nodeIDs { next = min(next, nodes[id]?.nextDeadline ?? .never) }
-        for id in submitterIDs { next = min(next, submitters[id]?.nextDeadline ?? .never) }
+        var next = min(min(hub.machine.nextDeadline, groups.nextDeadline), global?.nextDeadline ?? .never)
+        for id in nodeIDs { next = min(next, nodes[id]?.machine.nextDeadline ?? .never) }
+        for id in submitterIDs { next = min(next, submitters[id]?.machine.nextDeadline ?? .never) }
         return next
     }
 
@@ -392,11 +391,15 @@ struct Cluster {
     private mutating func checkInvariants() {
         for id in nodeIDs {
             guard let node = nodes[id] else { continue }
-            if node.available.memory < .zero || node.available.others.contains(where: { $0.amount < .zero }) {
-                violations.append("\(id) granted twice: \(node.available)")
+            if node.machine.available.memory < .zero
+                || node.machine.available.others.contains(where: { $0.amount < .zero })
+            {
+                violations.append("\(id) granted twice: \(node.machine.available)")
             }
-            if node.available.cpu < .zero, node.lendingCount == 0, node.oversubscribed > node.total.cpu {
-                violations.append("\(id) oversubscribed by \(node.oversubscribed)")
+            if node.machine.available.cpu < .zero, node.machine.lendingCount == 0,
+                node.machine.oversubscribed > node.machine.total.cpu
+            {
+                violations.append("\(id) oversubscribed by \(node.machine.oversubscribed)")
             }
         }
         violations += endedTwice.map { "\($0) ended twice" } + ranTwice.map { "\($0) ran twice" }
@@ -407,17 +410,19 @@ struct Cluster {
         var left: [String] = []
         for id in nodeIDs {
             guard let node = nodes[id] else { continue }
-            if node.queuedSlots > 0 { left.append("\(id) has \(node.queuedSlots) slots queued") }
-            if node.leaseCount > 0 { left.append("\(id) has \(node.leaseCount) leases") }
-            if node.bundleCount == 0, node.available != node.total {
-                left.append("\(id) has \(node.available) of \(node.total)")
+            if node.machine.queuedSlots > 0 { left.append("\(id) has \(node.machine.queuedSlots) slots queued") }
+            if node.machine.leaseCount > 0 { left.append("\(id) has \(node.machine.leaseCount) leases") }
+            if node.machine.bundleCount == 0, node.machine.available != node.machine.total {
+                left.append("\(id) has \(node.machine.available) of \(node.machine.total)")
             }
         }
         for id in submitterIDs {
             guard let submitter = submitters[id] else { continue }
-            if submitter.taskCount > 0 { left.append("\(id) has \(submitter.taskCount) tasks") }
-            if submitter.leaseCount > 0 { left.append("\(id) has \(submitter.leaseCount) leases") }
-            if submitter.requestCount > 0 { left.append("\(id) has \(submitter.requestCount) requests") }
+            if submitter.machine.taskCount > 0 { left.append("\(id) has \(submitter.machine.taskCount) tasks") }
+            if submitter.machine.leaseCount > 0 { left.append("\(id) has \(submitter.machine.leaseCount) leases") }
+            if submitter.machine.requestCount > 0 {
+                left.append("\(id) has \(submitter.machine.requestCount) requests")
+            }
         }
         return left
     }

@@ -97,7 +97,7 @@ import Testing
             }
         }
         let isDone = cluster.run(for: .seconds(120)) { cluster in
-            drivers.allSatisfy { cluster.submitters[$0].map { $0.taskCount == 0 } ?? true }
+            drivers.allSatisfy { cluster.submitters[$0].map { $0.machine.taskCount == 0 } ?? true }
         }
         #expect(isDone)
         cluster.handle(.remove(group))

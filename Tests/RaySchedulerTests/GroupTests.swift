@@ -227,6 +227,34 @@ private struct GroupBed {
         #expect(bed.removed == 1)
         #expect(bed.coordinator.groupCount == 0)
     }
+
+    @Test func aGroupThatWaits_isRemovedAtOnce() {
+        var bed = GroupBed([1])
+        bed.create(.strictSpread, [1, 1])
+        #expect(bed.waits.count == 1)
+        bed.feed(.remove(group))
+        #expect(bed.removed == 1)
+        #expect(bed.coordinator.groupCount == 0 && bed.coordinator.nextDeadline == .never)
+    }
+
+    /// What an attempt that failed gives back is still reserved until its nodes have said so, also when the group goes.
+    @Test func aGroupThatGivesBack_isRemovedWhenAllHaveAnswered() {
+        var bed = GroupBed([1, 1])
+        bed.create(.strictSpread, [1, 1])
+        let (first, second) = (bed.requests[0], bed.requests[1])
+        for (node, result) in [(first.node, BundleResult.prepared), (second.node, .refused)] {
+            bed.feed(
+                .received(
+                    .bundlesAnswer(BundleAnswer(group: group, attempt: first.request.attempt, result: result)),
+                    from: .node(node)))
+        }
+        bed.requests = []
+        bed.feed(.remove(group))
+        #expect(bed.removed == 0)
+        #expect(Set(bed.requests.map(\.node)) == [first.node, second.node], "the orders before may be lost")
+        bed.answerAll()
+        #expect(bed.removed == 1 && bed.coordinator.groupCount == 0)
+    }
 }
 
 @Suite struct NodeBundleTests {

@@ -283,6 +283,24 @@ import Testing
         bed.feed(.groupRemoved(group))
         #expect(bed.ended.values.allSatisfy { $0 == .unschedulable(.groupGone(group)) } && bed.ended.count == 2)
     }
+
+    /// The lane of the group is given up before the group is; giving it up twice would mix the next two lanes.
+    @Test func aGroupThatIsRemovedAfterItsTasks_leavesLanesApart() {
+        let group = GroupID(creator: driver, number: 1)
+        var bed = SubmitterBed()
+        bed.feed(.groupPlaced(group, nodes: [nodeID(2)]))
+        bed.submit(1...1, cpus(1, constraint: .group(group, bundle: 0)))
+        bed.feed(.cancel(task(1)))
+        bed.answer(bed.requests.count - 1, [.cancelled(slots: 1)])
+        #expect(bed.submitter.requestCount == 0)
+        bed.feed(.groupRemoved(group))
+        bed.submit(2...2, cpus(1, function: 5))
+        bed.submit(3...3, cpus(1, function: 6))
+        let count = bed.requests.count
+        bed.answer(count - 2, [.granted(bed.grant())])
+        bed.answer(count - 1, [.granted(bed.grant())])
+        #expect(bed.pushes.map(\.task) == [task(2), task(3)])
+    }
 }
 
 @Suite struct SubmitterTaskTests {

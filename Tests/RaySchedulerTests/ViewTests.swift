@@ -12,7 +12,11 @@ private func state(_ value: UInt64, version: UInt64, free: Int64 = 4) -> NodeRep
 
 /// A hub and what it said.
 private struct HubBed {
-    var hub: ViewHub
+    private let held: Held<ViewHub>
+    var hub: ViewHub {
+        _read { yield held.machine }
+        nonmutating _modify { yield &held.machine }
+    }
     var now = Timestamp(nanoseconds: 1_000_000)
     var batches: [ViewBatch] = []
     var answers: [ViewBatch] = []
@@ -21,7 +25,7 @@ private struct HubBed {
     init(incarnation: UInt32 = 1, reportsPerBatch: Int = 2048) {
         var configuration = HubConfiguration()
         configuration.reportsPerBatch = reportsPerBatch
-        hub = ViewHub(incarnation: incarnation, configuration: configuration)
+        held = Held(ViewHub(incarnation: incarnation, configuration: configuration))
     }
 
     mutating func feed(_ event: HubEvent) {

@@ -49,6 +49,13 @@ struct PastFailure: Sendable, CustomTestStringConvertible {
         PastFailure(
             seed: 1_007_457, faults: [.slowness, .nodes, .copies],
             was: "the judge took a task that had failed for one that holds its arguments"),
+        PastFailure(
+            seed: 18_030, workload: .tree,
+            was: "the judge counted a grant that was taken back, with its worker, before it was told"),
+        PastFailure(
+            seed: 34, workload: .actors,
+            was: "a call whose value came before the report waited for ever when its actor was over"),
+        PastFailure(seed: 291, workload: .actors, was: "the same, when its actor had run elsewhere"),
     ]
 }
 

@@ -65,7 +65,7 @@ extension Step {
     var made: [Variable] {
         switch self {
         case .put(let variable, _, _), .putDetached(let variable, _, _), .take(_, _, let variable),
-            .createActor(let variable):
+            .createActor(let variable, _, _):
             [variable]
         case .submit(_, _, let variables), .call(_, _, _, let variables): variables
         case .compute, .get, .drop, .keep, .cancel, .disown: []

@@ -9,7 +9,7 @@ public import RayCore
 /// known to their owners. So nobody lets go what it held for the dead before.
 ///
 /// Its state is to be durable: after a restart the shell gives back the machine as it was.
-public struct ControlStoreMachine: Sendable {
+public struct ControlStoreMachine: ~Copyable, Sendable {
     public let id: WorkerID
     let configuration: ControlStoreConfiguration
 

@@ -6,7 +6,7 @@ public import RayCore
 /// and the way of epochs from the control store to the processes of the node.
 ///
 /// One thread at a time. Each event costs constant amortised time, beside what it ends.
-public struct HolderMachine: Sendable {
+public struct HolderMachine: ~Copyable, Sendable {
     public let node: NodeID
     public let id: WorkerID
     let configuration: HolderConfiguration
@@ -109,7 +109,7 @@ public struct HolderMachine: Sendable {
         switch message {
         case .free(let orders): for copy in orders { freeOrdered(copy, by: peer) }
         case .pin(let copy): pinOrdered(copy, by: peer)
-        case .verify(let asked): send(.copies(asked.map(state)), to: peer)
+        case .verify(let asked): send(.copies(asked.map { state(of: $0) }), to: peer)
         case .status(let object, let status): statusChanged(object, status)
         case .welcome(let epoch, let settled, let deaths): welcomed(epoch, settled, deaths)
         case .died(let death): told(death, by: peer)

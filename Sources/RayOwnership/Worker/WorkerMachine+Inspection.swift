@@ -33,6 +33,15 @@ extension WorkerMachine {
 
     public func knows(_ object: ObjectID) -> Bool { find(object) != nil }
 
+    /// Whether a task that this process has submitted is to end yet. Not so while it is only kept to make values again.
+    public func isUnderWay(_ task: TaskID) -> Bool {
+        guard task.owner == id, let slot = taskOfSequence[task.sequence] else { return false }
+        return tasks[slot].state != .finished
+    }
+
+    /// Whether the process was declared dead, by itself or with its node, as far as is known and remembered here.
+    public func isKnownDead(_ worker: WorkerID) -> Bool { deaths.death(of: worker) != nil }
+
     /// What this process knows of an object; nil if nothing.
     /// - Complexity: linear in its borrowers and locations.
     public func summary(of object: ObjectID) -> ObjectSummary? {

@@ -12,7 +12,7 @@ public import RayCore
 ///
 /// One thread at a time. Each event costs constant amortised time, beside what it ends: the death of a node costs what
 /// that node held.
-public struct WorkerMachine: Sendable {
+public struct WorkerMachine: ~Copyable, Sendable {
     public let id: WorkerID
     let configuration: WorkerConfiguration
 

@@ -4,53 +4,40 @@ public import RayCore
 
 /// The calls of one process to all its actors. docs/scheduling.md, Calls of actors.
 public struct ActorCallerMachine: Sendable {
-    /// A call from its submission until it has ended for good, in the order of submission.
-    private struct Call: Sendable {
-        let task: TaskID
-        /// Grows with each call of the process.
-        let order: UInt64
-        /// Of the execution that may run; 0 before the first.
-        var execution: UInt32 = 0
-        var state = State.waiting
-
-        enum State: Equatable, Sendable {
-            /// For its inputs, or for its owner's word that it runs again.
-            case waiting
-            case ready
-            case sent(number: UInt64, isCancelled: Bool)
-        }
-    }
-
     private struct Callee: Sendable {
         let actor: ObjectID
-        /// The latest that is known of.
+        /// Of the run that calls go to, or went to last.
         var incarnation: UInt32 = 0
         /// Nil while it does not run.
         var worker: WorkerID?
+        /// A later run, until the death of the one before is heard of: only then it is certain what it has done.
+        var next: ActorPlace?
         var isDead = false
-        var calls: [Call] = []
-        /// Calls before this one were sent.
-        var next = 0
+        var calls = CallQueue()
+        /// Calls that were sent and not reported.
+        var underWay = 0
         var lastNumber: UInt64 = 0
-        var repeatAt = Timestamp.never
         var pause = Duration.zero
     }
 
     private let configuration: ActorCallerConfiguration
     private var callees: [Callee] = []
     private var calleeOfActor = IndexMap<ObjectID>()
-    private var placeOfTask: [TaskID: (callee: Int, order: UInt64)] = [:]
-    private var lastOrder: UInt64 = 0
+    /// By where it runs, or is to run next: an actor has its process for itself.
+    private var calleeOfWorker = IndexMap<WorkerID>()
+    private var placeOfTask: [TaskID: (callee: Int, place: Int)] = [:]
+    /// When calls of a callee are sent again.
+    private var timers = DeadlineHeap()
 
     public init(configuration: ActorCallerConfiguration = ActorCallerConfiguration()) {
         self.configuration = configuration
     }
 
     /// Calls that have not ended.
-    public var callCount: Int { callees.reduce(0) { $0 + $1.calls.count } }
+    public var callCount: Int { placeOfTask.count }
 
     /// When `tick` is due, or `.never`.
-    public var nextDeadline: Timestamp { callees.reduce(.never) { min($0, $1.repeatAt) } }
+    public var nextDeadline: Timestamp { timers.earliest }
 
     /// Takes in an event and appends what is to be done to `directives`.
     public mutating func handle(
@@ -61,7 +48,11 @@ public struct ActorCallerMachine: Sendable {
         case .ready(let task, let execution): ready(task, execution, now, &directives)
         case .withdraw(let task): withdraw(task, now, &directives)
         case .placed(let place): placed(place, now, &directives)
-        case .lost(let actor): if let index = calleeOfActor[actor] { lost(index, &directives) }
+        case .workerDied(let worker):
+            guard let index = calleeOfWorker[worker] else { return }
+            died(index, now, &directives) { $0 == worker }
+        case .nodeDied(let node):
+            for index in callees.indices { died(index, now, &directives) { $0.node == node } }
         case .dead(let actor): dead(callee(of: actor), &directives)
         case .received(.report(let report)): received(report, now, &directives)
         case .received(.call): break
@@ -70,10 +61,11 @@ public struct ActorCallerMachine: Sendable {
 
     /// Sends again what was not reported.
     public mutating func tick(now: Timestamp, into directives: inout [ActorCallerDirective]) {
-        for index in callees.indices where callees[index].repeatAt <= now {
+        while let index = timers.popExpired(now) {
             callees[index].pause = min(callees[index].pause * 2, configuration.poll)
-            callees[index].repeatAt = now + callees[index].pause
-            for call in callees[index].calls[..<callees[index].next] { transmit(call, index, &directives) }
+            timers.set(index, to: now + callees[index].pause)
+            let calls = callees[index].calls
+            for place in calls.first..<calls.cursor { transmit(place, index, &directives) }
         }
     }
 
@@ -84,64 +76,54 @@ public struct ActorCallerMachine: Sendable {
         return callees.count - 1
     }
 
-    private func find(_ task: TaskID) -> (callee: Int, call: Int)? {
-        guard let place = placeOfTask[task] else { return nil }
-        let calls = callees[place.callee].calls
-        var (low, high) = (0, calls.count)
-        while low < high {
-            let middle = (low + high) / 2
-            if calls[middle].order < place.order { low = middle + 1 } else { high = middle }
-        }
-        return (place.callee, low)
-    }
-
     // MARK: Calls
 
     private mutating func submit(_ task: TaskID, to actor: ObjectID) {
         precondition(placeOfTask[task] == nil, "\(task) was submitted")
         let index = callee(of: actor)
-        lastOrder += 1
-        callees[index].calls.append(Call(task: task, order: lastOrder))
-        placeOfTask[task] = (index, lastOrder)
+        placeOfTask[task] = (index, callees[index].calls.append(task))
     }
 
     private mutating func ready(
         _ task: TaskID, _ execution: UInt32, _ now: Timestamp, _ directives: inout [ActorCallerDirective]
     ) {
-        guard let (index, call) = find(task), execution > callees[index].calls[call].execution,
-            callees[index].calls[call].state == .waiting
+        guard let (index, place) = placeOfTask[task], execution > callees[index].calls[place].execution,
+            callees[index].calls[place].state == .waiting
         else { return }
-        callees[index].calls[call].execution = execution
-        callees[index].calls[call].state = .ready
-        if callees[index].isDead { return end(index, call, .actorDead, &directives) }
+        callees[index].calls[place].execution = execution
+        callees[index].calls[place].state = .ready
+        if callees[index].isDead { return end(index, place, .actorDead, &directives) }
         sendReady(index, now, &directives)
     }
 
     private mutating func withdraw(_ task: TaskID, _ now: Timestamp, _ directives: inout [ActorCallerDirective]) {
-        guard let (index, call) = find(task) else { return }
-        switch callees[index].calls[call].state {
-        case .waiting: remove(index, call)
-        case .ready: end(index, call, .cancelled, &directives)
-        case .sent(let number, _):
-            callees[index].calls[call].state = .sent(number: number, isCancelled: true)
-            return transmit(callees[index].calls[call], index, &directives)
+        guard let (index, place) = placeOfTask[task] else { return }
+        switch callees[index].calls[place].state {
+        case .waiting: remove(index, place)
+        case .ready: end(index, place, .cancelled, &directives)
+        case .sent:
+            callees[index].calls[place].state = .sent(isCancelled: true)
+            return transmit(place, index, &directives)
+        case .over: preconditionFailure("\(task) has a place and is over")
         }
         sendReady(index, now, &directives)
     }
 
     private mutating func end(
-        _ index: Int, _ call: Int, _ end: ActorCallEnd, _ directives: inout [ActorCallerDirective]
+        _ index: Int, _ place: Int, _ end: ActorCallEnd, _ directives: inout [ActorCallerDirective]
     ) {
-        let ended = callees[index].calls[call]
-        remove(index, call)
+        let ended = callees[index].calls[place]
+        remove(index, place)
         directives.append(.ended(ended.task, execution: ended.execution, end))
     }
 
-    private mutating func remove(_ index: Int, _ call: Int) {
-        placeOfTask[callees[index].calls[call].task] = nil
-        callees[index].calls.remove(at: call)
-        if call < callees[index].next { callees[index].next -= 1 }
-        if callees[index].next == 0 { callees[index].repeatAt = .never }
+    private mutating func remove(_ index: Int, _ place: Int) {
+        let call = callees[index].calls[place]
+        placeOfTask[call.task] = nil
+        callees[index].calls.close(place)
+        guard call.isSent else { return }
+        callees[index].underWay -= 1
+        if callees[index].underWay == 0 { timers.remove(index) }
     }
 
     // MARK: Sending
@@ -149,30 +131,34 @@ public struct ActorCallerMachine: Sendable {
     /// Sends what is ready, in order: a call whose inputs are not there holds up those behind it.
     private mutating func sendReady(_ index: Int, _ now: Timestamp, _ directives: inout [ActorCallerDirective]) {
         guard let worker = callees[index].worker else { return }
-        while callees[index].next < min(callees[index].calls.count, configuration.window),
-            callees[index].calls[callees[index].next].state == .ready
-        {
-            let call = callees[index].next
-            callees[index].next += 1
-            callees[index].lastNumber += 1
-            callees[index].calls[call].state = .sent(number: callees[index].lastNumber, isCancelled: false)
-            let sent = callees[index].calls[call]
-            directives.append(.assigned(sent.task, execution: sent.execution, to: worker))
-            transmit(sent, index, &directives)
-            guard callees[index].repeatAt == .never else { continue }
-            callees[index].pause = configuration.retransmission
-            callees[index].repeatAt = now + callees[index].pause
+        while callees[index].underWay < configuration.window, callees[index].calls.cursor < callees[index].calls.end {
+            let place = callees[index].calls.cursor
+            let call = callees[index].calls[place]
+            switch call.state {
+            case .over: callees[index].calls.pass(number: callees[index].lastNumber)
+            case .waiting: return
+            case .sent: preconditionFailure("\(call.task) was sent, and is behind the cursor")
+            case .ready:
+                callees[index].lastNumber += 1
+                callees[index].calls[place].state = .sent(isCancelled: false)
+                callees[index].calls.pass(number: callees[index].lastNumber)
+                callees[index].underWay += 1
+                directives.append(.assigned(call.task, execution: call.execution, to: worker))
+                transmit(place, index, &directives)
+                guard callees[index].underWay == 1 else { continue }
+                callees[index].pause = configuration.retransmission
+                timers.set(index, to: now + callees[index].pause)
+            }
         }
     }
 
-    private func transmit(_ call: Call, _ index: Int, _ directives: inout [ActorCallerDirective]) {
-        guard let worker = callees[index].worker, case .sent(let number, let isCancelled) = call.state,
-            // Calls are sent in order: the first has the lowest number, and what is below it has ended.
-            case .sent(let settledBelow, _)? = callees[index].calls.first?.state
-        else { return }
+    private func transmit(_ place: Int, _ index: Int, _ directives: inout [ActorCallerDirective]) {
+        let calls = callees[index].calls
+        guard let worker = callees[index].worker, case .sent(let isCancelled) = calls[place].state else { return }
+        // Calls are sent in order: the first has the lowest number, and what is below it has ended.
         var message = ActorCall(
-            actor: callees[index].actor, incarnation: callees[index].incarnation, number: number, task: call.task,
-            execution: call.execution, settledBelow: settledBelow)
+            actor: callees[index].actor, incarnation: callees[index].incarnation, number: calls[place].number,
+            task: calls[place].task, execution: calls[place].execution, settledBelow: calls[calls.first].number)
         message.isCancelled = isCancelled
         directives.append(.send(.call(message), to: worker))
     }
@@ -181,11 +167,9 @@ public struct ActorCallerMachine: Sendable {
         _ report: ActorReport, _ now: Timestamp, _ directives: inout [ActorCallerDirective]
     ) {
         guard let index = calleeOfActor[report.actor], callees[index].incarnation == report.incarnation,
-            let call = callees[index].calls[..<callees[index].next].firstIndex(where: { call in
-                if case .sent(report.number, _) = call.state { true } else { false }
-            })
+            callees[index].worker != nil, let place = callees[index].calls.place(of: report.number)
         else { return }
-        end(index, call, report.isCancelled ? .cancelled : .finished, &directives)
+        end(index, place, report.isCancelled ? .cancelled : .finished, &directives)
         sendReady(index, now, &directives)
     }
 
@@ -193,29 +177,58 @@ public struct ActorCallerMachine: Sendable {
 
     private mutating func placed(_ place: ActorPlace, _ now: Timestamp, _ directives: inout [ActorCallerDirective]) {
         let index = callee(of: place.actor)
-        guard !callees[index].isDead, place.incarnation > callees[index].incarnation else { return }
-        // News of the restart may come before that of the death.
-        lost(index, &directives)
+        let known = callees[index].next?.incarnation ?? callees[index].incarnation
+        guard !callees[index].isDead, place.incarnation > known else { return }
+        if let skipped = callees[index].next { _ = calleeOfWorker.remove(skipped.worker) }
+        calleeOfWorker.insert(place.worker, index)
+        callees[index].next = place
+        goOn(index, now, &directives)
+    }
+
+    /// Turns to the next run, if there is one and the one before is dead.
+    private mutating func goOn(_ index: Int, _ now: Timestamp, _ directives: inout [ActorCallerDirective]) {
+        guard callees[index].worker == nil, let place = callees[index].next else { return }
         (callees[index].incarnation, callees[index].worker) = (place.incarnation, place.worker)
+        callees[index].next = nil
         sendReady(index, now, &directives)
     }
 
-    /// What was under way keeps its place: its owner says whether it runs again, and then it goes before what is behind it.
-    private mutating func lost(_ index: Int, _ directives: inout [ActorCallerDirective]) {
-        callees[index].worker = nil
-        for call in 0..<callees[index].next {
-            callees[index].calls[call].state = .waiting
-            let ended = callees[index].calls[call]
-            directives.append(.ended(ended.task, execution: ended.execution, .died))
+    private mutating func died(
+        _ index: Int, _ now: Timestamp, _ directives: inout [ActorCallerDirective], _ isDead: (WorkerID) -> Bool
+    ) {
+        if let next = callees[index].next, isDead(next.worker) {
+            callees[index].next = nil
+            _ = calleeOfWorker.remove(next.worker)
         }
-        (callees[index].next, callees[index].lastNumber, callees[index].repeatAt) = (0, 0, .never)
+        guard let worker = callees[index].worker, isDead(worker) else { return }
+        lost(index, &directives)
+        goOn(index, now, &directives)
     }
 
+    /// What was under way keeps its place: its owner says whether it runs again, and then it goes before what is behind
+    /// it.
+    private mutating func lost(_ index: Int, _ directives: inout [ActorCallerDirective]) {
+        guard let worker = callees[index].worker else { return }
+        callees[index].worker = nil
+        _ = calleeOfWorker.remove(worker)
+        for place in callees[index].calls.first..<callees[index].calls.cursor
+        where callees[index].calls[place].isSent {
+            callees[index].calls[place].state = .waiting
+            let ended = callees[index].calls[place]
+            directives.append(.ended(ended.task, execution: ended.execution, .died))
+        }
+        callees[index].calls.rewind()
+        (callees[index].underWay, callees[index].lastNumber) = (0, 0)
+        timers.remove(index)
+    }
+
+    /// What is under way goes on until its process is dead too.
     private mutating func dead(_ index: Int, _ directives: inout [ActorCallerDirective]) {
-        lost(index, &directives)
         callees[index].isDead = true
-        while let call = callees[index].calls.firstIndex(where: { $0.state == .ready }) {
-            end(index, call, .actorDead, &directives)
+        if let next = callees[index].next.take() { _ = calleeOfWorker.remove(next.worker) }
+        for place in callees[index].calls.first..<callees[index].calls.end
+        where callees[index].calls[place].state == .ready {
+            end(index, place, .actorDead, &directives)
         }
     }
 }

@@ -79,16 +79,20 @@ public struct ActorCallerConfiguration: Sendable {
 public enum ActorCallerEvent: Sendable {
     /// A program has made a call. Calls run in the order of these events.
     case submit(TaskID, to: ObjectID)
-    /// An execution of it may run: its inputs are there. Again, with a higher number, if it is to run again. `ended` of this
-    /// execution follows, once.
+    /// An execution of it may run: its inputs are there. Again, with a higher number, if it is to run again. `ended`
+    /// of this execution follows, once.
     case ready(TaskID, execution: UInt32)
     /// It is not to run (any more): it was cancelled, or has failed.
     case withdraw(TaskID)
-    /// The actor runs, for the first time or again.
+    /// The actor runs, for the first time or again, in a process that is not known to be dead. Calls go there as soon
+    /// as the process that it ran in before is known to be dead.
     case placed(ActorPlace)
-    /// Its process is dead, and it will be started again. What was under way ends with `died`.
-    case lost(ObjectID)
-    /// It is no more, and will not come back: what is ready, or becomes ready later, ends with `actorDead`.
+    /// A process is dead. What was under way to the actor in it ends with `died`; it may be started again. The owner of
+    /// the calls has heard of it before.
+    case workerDied(WorkerID)
+    case nodeDied(NodeID)
+    /// It will not be started again: what is ready, or becomes ready later, ends with `actorDead`. What is under way is
+    /// reported, or ends with the process.
     case dead(ObjectID)
     case received(ActorMessage)
 }
@@ -97,7 +101,8 @@ public enum ActorCallerEvent: Sendable {
 public enum ActorCallEnd: Hashable, Sendable {
     case finished
     case cancelled
-    /// The process of the actor died: it may have run, in whole or in part. It keeps its place if it becomes ready again.
+    /// The process of the actor died: it may have run, in whole or in part. It keeps its place: `ready` follows if it
+    /// runs again, else `withdraw`, also if its owner has had its value before the report came.
     case died
     /// The actor is no more. It did not run.
     case actorDead
@@ -118,6 +123,8 @@ public enum ActorEvent: Sendable {
     case finished(TaskID, isCancelled: Bool)
     /// A caller is dead: its calls are not run, and the one that runs is interrupted.
     case callerDied(WorkerID)
+    /// Likewise all callers on a node.
+    case nodeDied(NodeID)
 }
 
 /// What the shell of an actor does.

@@ -6,6 +6,7 @@ internal import RayCore
 public struct ActorMachine: Sendable {
     /// The calls of one caller.
     private struct Lane: Sendable {
+        let caller: WorkerID
         /// The number whose turn it is to be taken in.
         var next: UInt64 = 1
         /// What came before its turn.
@@ -36,16 +37,22 @@ public struct ActorMachine: Sendable {
             guard let call = running, call.task == task else { return }
             running = nil
             end(call, isCancelled: isCancelled, &directives)
-        case .callerDied(let caller):
-            lanes[lane(of: caller)] = Lane(isDead: true)
-            if let call = running, call.task.owner == caller { directives.append(.interrupt(call.task)) }
+        case .callerDied(let caller): close(lane(of: caller), &directives)
+        case .nodeDied(let node):
+            for index in lanes.indices where lanes[index].caller.node == node { close(index, &directives) }
         }
         runNext(&directives)
     }
 
+    private mutating func close(_ index: Int, _ directives: inout [ActorDirective]) {
+        let caller = lanes[index].caller
+        lanes[index] = Lane(caller: caller, isDead: true)
+        if let call = running, call.task.owner == caller { directives.append(.interrupt(call.task)) }
+    }
+
     private mutating func lane(of caller: WorkerID) -> Int {
         if let index = laneOfCaller[caller] { return index }
-        lanes.append(Lane())
+        lanes.append(Lane(caller: caller))
         laneOfCaller.insert(caller, lanes.count - 1)
         return lanes.count - 1
     }

@@ -63,7 +63,7 @@ public struct GroupCoordinator: Sendable {
     ) {
         switch event {
         case .create(let specification): create(specification, now, &view, &directives)
-        case .remove(let group): remove(group, now, &directives)
+        case .remove(let group): remove(group, now, &view, &directives)
         case .received(.bundlesAnswer(let answer), .node(let node)):
             received(answer, node, now, &view, &directives)
         case .received: return
@@ -106,10 +106,20 @@ public struct GroupCoordinator: Sendable {
         place(slot, now, &view, &directives)
     }
 
-    private mutating func remove(_ id: GroupID, _ now: Timestamp, _ directives: inout [GroupDirective]) {
+    private mutating func remove(
+        _ id: GroupID, _ now: Timestamp, _ view: inout ClusterView, _ directives: inout [GroupDirective]
+    ) {
         guard let slot = slotOfGroup[id] else { return directives.append(.removed(id)) }
         guard groups[slot].phase != .removing else { return }
+        // What a failed attempt gives back is reserved still, as far as is known.
+        if groups[slot].phase == .aborting {
+            for step in groups[slot].steps {
+                for bundle in step.bundles { groups[slot].nodes[bundle] = step.node }
+            }
+        }
         giveBack(slot, groups[slot].nodes.indices.filter { groups[slot].nodes[$0] != nil }, .removing, now, &directives)
+        // One that has no bundle anywhere is gone at once.
+        advance(slot, now, &view, &directives)
     }
 
     private func sayPlaced(_ slot: Int, _ directives: inout [GroupDirective]) {

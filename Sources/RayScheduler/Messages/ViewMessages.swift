@@ -49,12 +49,15 @@ public struct ViewBatch: Sendable {
     public let from: UInt64
     public let to: UInt64
     public let reports: [NodeReport]
+    /// Whether a node of it is dead.
+    let hasDeaths: Bool
 
     public init(incarnation: UInt32, from: UInt64, to: UInt64, reports: [NodeReport]) {
         self.incarnation = incarnation
         self.from = from
         self.to = to
         self.reports = reports
+        hasDeaths = reports.contains { $0.condition == .dead }
     }
 }
 

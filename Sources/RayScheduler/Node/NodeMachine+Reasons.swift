@@ -7,12 +7,10 @@ extension NodeMachine {
     /// - Complexity: linear in the nodes of the view when no node can run it, else in the queues and arguments.
     public func waitReason(of id: LeaseRequestID, now: Timestamp, view: ClusterView) -> WaitReason? {
         guard let index = requests.index(of: id), requests[index].waiting > 0 else { return nil }
-        var machine = self
-        return machine.reason(of: index, now, view)
+        return reason(of: index, now, view)
     }
 
-    /// Mutating, as what it calls is, only because the compiler would else copy the machine for each call.
-    mutating func reason(of index: Int, _ now: Timestamp, _ view: ClusterView) -> WaitReason {
+    func reason(of index: Int, _ now: Timestamp, _ view: ClusterView) -> WaitReason {
         let record = requests[index]
         if record.unplaced == 0 { return .workerStart(starting: UInt32(startingWorkers)) }
         let nodeClass = classes[Int(record.classIndex)]
@@ -33,8 +31,7 @@ extension NodeMachine {
         return reasonOfRoom(record, nodeClass, now)
     }
 
-    private mutating func reasonOfRoom(_ record: RequestRecord, _ nodeClass: NodeClass, _ now: Timestamp) -> WaitReason
-    {
+    private func reasonOfRoom(_ record: RequestRecord, _ nodeClass: NodeClass, _ now: Timestamp) -> WaitReason {
         let schedulingClass = nodeClass.schedulingClass
         if let scarce = reservedResource(now), scarce.request != record.id, schedulingClass.demand[scarce.name] > .zero
         {
@@ -49,7 +46,7 @@ extension NodeMachine {
         return .fairness(running: UInt32(nodeClass.running))
     }
 
-    private mutating func reasonOfShortage(_ schedulingClass: SchedulingClass) -> WaitReason {
+    private func reasonOfShortage(_ schedulingClass: SchedulingClass) -> WaitReason {
         var free = pool.free
         var total = pool.total
         if case .group(let group, let bundle) = schedulingClass.constraint {

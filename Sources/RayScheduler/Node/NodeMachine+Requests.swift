@@ -87,8 +87,8 @@ extension NodeMachine {
         if !classes[classIndex].isFeasible { queueElsewhere(record, now, &view) }
     }
 
-    /// How many slots of a class could start now. Mutating only because the compiler would else copy the machine.
-    private mutating func roomFor(_ classIndex: Int, limit: UInt32) -> Int {
+    /// How many slots of a class could start now.
+    private func roomFor(_ classIndex: Int, limit: UInt32) -> Int {
         guard classes[classIndex].isFeasible, !classes[classIndex].hasQueue else { return 0 }
         return pool.free.multiples(of: classes[classIndex].schedulingClass.demand, limit: Int(limit))
     }

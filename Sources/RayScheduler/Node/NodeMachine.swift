@@ -16,7 +16,7 @@ public import RayCore
 /// argument or a worker, holds no room that another could use, but for a worker that is starting.
 ///
 /// One thread at a time.
-public struct NodeMachine: Sendable {
+public struct NodeMachine: ~Copyable, Sendable {
     /// Classes kept though nothing of them waits or runs.
     static let unusedClassLimit = 1024
 
@@ -157,8 +157,10 @@ public struct NodeMachine: Sendable {
             nextViewPull = now + configuration.viewSilence
             noteControlStore(batch.incarnation)
             if let pull = view.apply(batch) { directives.append(.send(.pullViews(pull), to: .controlStore)) }
-            for report in batch.reports where report.condition == .dead && report.node != id {
-                submittersDied(&directives) { $0.node == report.node }
+            if batch.hasDeaths {
+                for report in batch.reports where report.condition == .dead && report.node != id {
+                    submittersDied(&directives) { $0.node == report.node }
+                }
             }
             reconsider(now, &view, &directives)
         case .bundles(let request): received(request, sender, &directives)

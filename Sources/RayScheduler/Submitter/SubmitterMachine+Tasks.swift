@@ -196,8 +196,11 @@ extension SubmitterMachine {
         for slot in grouping.removeValue(forKey: group) ?? [] where tasks[Int(slot)].stage == .grouping {
             end(Int(slot), .unschedulable(.groupGone(group)), &directives)
         }
+        // Without tasks the lane may be one that was given up: there is nothing to do in it.
         for lane in lanes.indices
-        where classes[Int(lanes[lane].key.classIndex)].schedulingClass.constraint.groupID == group {
+        where !lanes[lane].queue.isEmpty
+            && classes[Int(lanes[lane].key.classIndex)].schedulingClass.constraint.groupID == group
+        {
             failQueue(lane, .groupGone(group), &directives)
         }
     }

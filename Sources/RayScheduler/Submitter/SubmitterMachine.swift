@@ -16,7 +16,7 @@ public import RayCore
 /// task ends exactly once.
 ///
 /// One thread at a time; nothing is allocated per task once the tables have grown, but for its arguments.
-public struct SubmitterMachine: Sendable {
+public struct SubmitterMachine: ~Copyable, Sendable {
     public let id: WorkerID
     public let configuration: SubmitterConfiguration
     /// Times of the configuration that are needed for each task, in nanoseconds: a `Duration` is dear to add.

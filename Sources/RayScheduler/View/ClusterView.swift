@@ -49,6 +49,8 @@ public struct ClusterView: Sendable {
     /// The control store's incarnation and the revision up to which all is known.
     private var incarnation: UInt32 = 0
     private var revision: UInt64 = 0
+    /// Counts changes of any kind, so that a simulator can tell whether only a broadcast has changed a view.
+    package private(set) var changes: UInt64 = 0
 
     /// - Precondition: both are in 0..<1.
     public init(spreadThreshold: Double = 0.5, choiceFraction: Double = 0.2) {
@@ -112,6 +114,7 @@ public struct ClusterView: Sendable {
     }
 
     private mutating func update(_ slot: Int, isStructural: Bool) {
+        changes += 1
         for index in shapes.indices {
             shapes[index].update(
                 slot, of: nodes, isAssumed: assumed[slot] > 0, threshold: spreadThreshold, isStructural: isStructural)
@@ -132,11 +135,18 @@ public struct ClusterView: Sendable {
             incarnation = batch.incarnation
             revision = 0
         }
-        guard batch.incarnation == incarnation else { return nil }
-        for report in batch.reports { apply(report) }
+        guard batch.incarnation == incarnation, batch.to > revision else { return nil }
+        changes += 1
+        for index in batch.reports.indices { apply(batch.reports[index]) }
         guard batch.from <= revision else { return ViewPull(incarnation: incarnation, since: revision) }
         revision = max(revision, batch.to)
         return nil
+    }
+
+    /// Whether all before a broadcast is known, and it is not.
+    package func isInOrder(_ batch: ViewBatch) -> Bool {
+        let known = batch.incarnation > incarnation ? 0 : revision
+        return batch.incarnation >= incarnation && batch.from <= known && batch.to > known
     }
 
     /// Asks for whatever has changed since the last broadcast: for a node that is new, or has heard nothing for long.
@@ -154,6 +164,7 @@ public struct ClusterView: Sendable {
     mutating func prepare(_ shape: PlacementShape, _ handle: inout ShapeHandle, _ now: Timestamp) {
         dropOldAssumptions(now)
         shapeUses += 1
+        changes += 1
         if isPrepared(handle) {
             shapes[handle.index].lastUse = shapeUses
             return
@@ -215,7 +226,10 @@ public struct ClusterView: Sendable {
         shapes[handle.index].firstAvailable(where: isWanted)
     }
 
-    mutating func nextInRound(_ handle: ShapeHandle) -> Int? { shapes[handle.index].nextInRound() }
+    mutating func nextInRound(_ handle: ShapeHandle) -> Int? {
+        changes += 1
+        return shapes[handle.index].nextInRound()
+    }
 
     func feasibleCount(_ handle: ShapeHandle) -> Int { shapes[handle.index].feasibleCount }
     func availableCount(_ handle: ShapeHandle) -> Int { shapes[handle.index].availableCount }

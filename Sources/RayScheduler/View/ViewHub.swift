@@ -7,7 +7,7 @@ public import RayCore
 /// Each change that is broadcast gets the next revision, so a broadcast covers an unbroken range of them and a
 /// node knows when it missed one; it asks then, and gets all that changed since. A node that changes again
 /// before its turn keeps its turn and goes with its newest state. Nothing is sent while nothing changes.
-public struct ViewHub: Sendable {
+public struct ViewHub: ~Copyable, Sendable {
     /// Dead nodes remembered.
     static let deadLimit = 4096
 
@@ -118,6 +118,7 @@ public struct ViewHub: Sendable {
 
     private func changes(since pull: ViewPull) -> ViewBatch {
         let since = pull.incarnation == incarnation ? pull.since : 0
+        guard since < revision else { return ViewBatch(incarnation: incarnation, from: since, to: since, reports: []) }
         let missed = nodes.indices.filter { nodes[$0].revision > since }
             .sorted { nodes[$0].revision < nodes[$1].revision }
             .prefix(configuration.reportsPerBatch)

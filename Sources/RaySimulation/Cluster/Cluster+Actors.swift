@@ -1,101 +1,106 @@
-// Actors: workers that run one creation for as long as the actor lives, and calls from its creator in between.
+// Actors: processes that run one creation for as long as they live. Their owners tell callers where they run.
 
 internal import RayCore
 internal import RayOwnership
 internal import RayScheduler
 
+/// What an actor has beside its process.
+struct Actor {
+    let creation: TaskID
+    let attempt: UInt32
+    var machine: ActorMachine
+    var kept: ObjectID?
+}
+
+/// An actor, at the process that has made it.
+struct OwnActor {
+    /// Of the latest run that was heard of.
+    var place: ActorPlace?
+    /// Its creation will not run any more.
+    var isOver = false
+    /// Who is told of news.
+    var followers: [WorkerID] = []
+}
+
 extension Cluster {
-    func createActor(_ worker: Int, into variable: Variable) {
+    // MARK: At the owner
+
+    /// Each actor is of a class of its own: nothing else may wait for a lease that it keeps.
+    func createActor(_ worker: Int, into variable: Variable, milliCPU: Int, restarts: Int) {
         let task = workers[worker].owner.makeTaskID(returns: 1)
-        specifications[task] = TaskSpecification(recipe: 0, arguments: [], actor: nil, isCreation: true)
+        var specification = TaskSpecification(recipe: 0, arguments: [], actor: nil, isCreation: true)
+        specification.schedulingClass = SchedulingClass(
+            demand: ResourceVector(cpu: ResourceAmount(units: Int64(milliCPU) * 10)), function: 1 << 63 | task.sequence)
+        specifications[task] = specification
+        workers[worker].calls.own[task.returnID(0)] = OwnActor()
         judge.submitted(task, arguments: [])
         judge.acquire(task.returnID(0), by: workers[worker].id)
         workers[worker].frame?.variables[variable] = task.returnID(0)
         owner(
             worker,
             .submit(
-                RayOwnership.TaskSubmission(task: task, returns: 1, arguments: [], maximumRetries: 0, lineageBytes: 200)
-            ))
+                RayOwnership.TaskSubmission(
+                    task: task, returns: 1, arguments: [], maximumRetries: restarts, lineageBytes: 200)))
     }
 
-    /// A call whose inputs are there. It waits until the actor runs somewhere.
-    func call(_ worker: Int, actor: ObjectID, _ task: TaskID, attempt: UInt32) {
-        if failedActors.contains(actor) { return rejectCall(worker, task, attempt: attempt) }
-        guard let place = actorPlaces[actor] else {
-            waitingCalls[actor, default: []].append((task, attempt))
-            return
-        }
-        owner(worker, .taskAssigned(task, attempt: attempt, to: workers[place].id))
-        sendSurely(.call(task, attempt: attempt), to: .worker(place), from: workers[worker].node)
-    }
-
-    func placeActor(_ actor: ObjectID, at place: Int) {
-        actorPlaces[actor] = place
-        guard let creator = worker(actor.owner), workers[creator].isAlive else { return }
-        for (task, attempt) in waitingCalls.removeValue(forKey: actor) ?? [] {
-            call(creator, actor: actor, task, attempt: attempt)
-        }
-        if stoppedActors.contains(actor) { endActor(creator, actor) }
-    }
-
-    /// The creation ended without an actor: calls that wait for it, or come later, never run.
-    func actorFailed(_ worker: Int, _ actor: ObjectID) {
-        failedActors.insert(actor)
-        for (task, attempt) in waitingCalls.removeValue(forKey: actor) ?? [] {
-            rejectCall(worker, task, attempt: attempt)
-        }
-    }
-
-    func rejectCall(_ worker: Int, _ task: TaskID, attempt: UInt32) {
-        coverage.reach(.callWithoutActor)
-        owner(worker, .attemptRejected(task, attempt: attempt, .environmentFailed))
-    }
-
-    /// The creator lets go of the actor.
+    /// The creator lets go of the actor: it ends, whatever it does.
     func endActor(_ worker: Int, _ actor: ObjectID) {
-        guard let place = actorPlaces[actor] else {
-            stoppedActors.insert(actor)
-            return
+        owner(worker, .cancel(TaskID(owner: actor.owner, sequence: actor.sequence)))
+    }
+
+    /// A run of an actor says that it has begun.
+    func actorRuns(_ worker: Int, _ place: ActorPlace) {
+        guard let own = workers[worker].calls.own[place.actor], !own.isOver,
+            place.incarnation > own.place?.incarnation ?? 0, !workers[worker].owner.isKnownDead(place.worker)
+        else { return }
+        if own.place != nil { coverage.reach(.actorRestarted) }
+        workers[worker].calls.own[place.actor]?.place = place
+        caller(worker, .placed(place))
+        for follower in own.followers { tell(follower, place.actor, place, from: worker) }
+    }
+
+    /// The creation has ended for good.
+    func actorIsOver(_ worker: Int, _ actor: ObjectID) {
+        guard let own = workers[worker].calls.own[actor], !own.isOver else { return }
+        workers[worker].calls.own[actor]?.isOver = true
+        caller(worker, .dead(actor))
+        for follower in own.followers { tell(follower, actor, nil, from: worker) }
+    }
+
+    /// Another process calls an actor of this one.
+    func followActor(_ worker: Int, _ actor: ObjectID, by follower: WorkerID) {
+        guard let own = workers[worker].calls.own[actor] else {
+            return judge.violate(.unexpected, "\(workers[worker].id) does not know \(actor)")
         }
-        let creation = TaskID(owner: actor.owner, sequence: actor.sequence)
-        sendSurely(.stopActor(creation), to: .worker(place), from: workers[worker].node)
+        workers[worker].calls.own[actor]?.followers.append(follower)
+        if own.isOver { return tell(follower, actor, nil, from: worker) }
+        if let place = own.place { tell(follower, actor, place, from: worker) }
     }
 
-    func receiveCall(_ worker: Int, _ task: TaskID, attempt: UInt32) {
-        let creation = specifications[task]?.actor.map { TaskID(owner: $0.owner, sequence: $0.sequence) }
-        guard let actor = workers[worker].actor, actor.creation == creation else {
-            guard let caller = self.worker(task.owner) else { return }
-            return sendSurely(
-                .callRefused(task, attempt: attempt), to: .worker(caller), from: workers[worker].node)
-        }
-        workers[worker].actor?.queue.append((task, attempt))
-        if workers[worker].frame == nil { runNextCall(worker) }
+    private func tell(_ follower: WorkerID, _ actor: ObjectID, _ place: ActorPlace?, from worker: Int) {
+        guard let target = self.worker(follower) else { return }
+        sendSurely(.actorNews(actor, place), to: .worker(target), from: workers[worker].node)
     }
 
-    func stopActor(_ worker: Int, _ creation: TaskID) {
-        guard workers[worker].actor?.creation == creation else { return }
-        workers[worker].actor?.isStopping = true
-        if workers[worker].frame == nil { runNextCall(worker) }
+    // MARK: Where it runs
+
+    func actorStarted(_ worker: Int, _ task: TaskID, attempt: UInt32) {
+        coverage.reach(.actorStarted)
+        let place = ActorPlace(actor: task.returnID(0), incarnation: attempt, worker: workers[worker].id)
+        judge.started(place)
+        workers[worker].actor = Actor(creation: task, attempt: attempt, machine: ActorMachine(place: place))
+        owner(worker, .taskStarted(task, attempt: attempt, arguments: []))
+        guard workers[worker].isAlive, let creator = self.worker(task.owner) else { return }
+        sendSurely(.actorRuns(place), to: .worker(creator), from: workers[worker].node)
     }
 
-    func runNextCall(_ worker: Int) {
+    /// The creation was cancelled, or its owner is dead: the process ends, with the call that runs.
+    func endActorRun(_ worker: Int) {
         guard let actor = workers[worker].actor else { return }
-        if let (task, attempt) = actor.queue.first {
-            workers[worker].actor?.queue.removeFirst()
-            guard let specification = specifications[task] else { preconditionFailure("\(task) was never submitted") }
-            judge.ran(task, attempt: attempt, on: workers[worker].id)
-            return begin(worker, .call(task, attempt: attempt), specification)
-        }
-        guard actor.isStopping else { return }
-        workers[worker].actor = nil
-        if let kept = actor.kept { release(worker, kept) }
-        let value = Value(word: 0x100)
-        judge.produced(actor.creation.returnID(0), value)
-        owner(
-            worker,
-            .taskFinished(
-                actor.creation, attempt: actor.attempt, .succeeded([ReturnedValue(.inline(value.bytes))])))
-        if workers[worker].isAlive { executor(worker, .finished(actor.creation, isCancelled: false)) }
+        coverage.reach(workers[worker].frame == nil ? .actorEnded : .actorEndedAtWork)
+        owner(worker, .taskFinished(actor.creation, attempt: actor.attempt, .cancelled))
+        if workers[worker].isAlive { executor(worker, .finished(actor.creation, isCancelled: true)) }
+        kill(worker, cause: .exited)
     }
 
     /// Keeps a reference beyond the call, in place of the one before.

@@ -39,7 +39,7 @@ extension Cluster {
     // MARK: Sending
 
     /// Sends a message that may get lost. What goes to an address that is not there any more is lost.
-    private func send(_ message: Message, to target: Target?, from source: Int, bytes: Int) {
+    func send(_ message: Message, to target: Target?, from source: Int, bytes: Int) {
         guard let target else { return coverage.reach(.messageToTheDead) }
         let arrivals = network.send(from: source, to: node(of: target), bytes: bytes, at: now)
         if let first = arrivals.first { queue.insert(.message(target, message), at: first) }
@@ -78,9 +78,14 @@ extension Cluster {
         switch message {
         case .scheduler(let content, let sender): deliver(content, from: sender, to: target)
         case .ownership(let envelope): deliver(envelope, to: target)
-        case .call(let task, let attempt): receiveCall(place(target), task, attempt: attempt)
-        case .callRefused(let task, let attempt): rejectCall(place(target), task, attempt: attempt)
-        case .stopActor(let creation): stopActor(place(target), creation)
+        case .actor(let message): received(message, place(target))
+        case .actorRuns(let run): actorRuns(place(target), run)
+        case .followActor(let actor, let follower): followActor(place(target), actor, by: follower)
+        case .actorNews(let actor, let run): actorNews(place(target), actor, run)
+        case .views(let broadcast):
+            let node = nodes[self.node(of: target)]
+            broadcast.apply(to: &node.view, of: &node.viewOrigin)
+            deliver(.views(broadcast.batch), from: .controlStore, to: target)
         case .pullRequest(let copy, let request, let node, let incarnation):
             answerPull(self.node(of: target), copy, request: request, to: node, incarnation)
         case .pullAnswer(let copy, let request, let value, let size):
@@ -177,9 +182,11 @@ extension Message {
             case .bundlesAnswer: 16 << 32
             }
         case .ownership(let envelope): 17 << 32 | envelope.sequence
-        case .call(let task, _): 18 << 32 | task.sequence
-        case .callRefused(let task, _): 22 << 32 | task.sequence
-        case .stopActor(let task): 19 << 32 | task.sequence
+        case .actor(let message): message.tag
+        case .actorRuns(let place): 22 << 32 | UInt64(place.incarnation)
+        case .followActor(let actor, _): 23 << 32 | actor.sequence
+        case .actorNews(let actor, _): 24 << 32 | actor.sequence
+        case .views(let broadcast): 14 << 32 | broadcast.batch.to
         case .pullRequest(let copy, _, _, _): 20 << 32 | copy.object.sequence
         case .pullAnswer(let copy, _, _, _): 21 << 32 | copy.object.sequence
         }

@@ -25,10 +25,8 @@ extension Cluster {
             holder: HolderMachine(node: id, configuration: HolderConfiguration(controlStore: Self.address(0))))
         if index == nodes.count {
             nodes.append(node)
-            views.append(ClusterView())
         } else {
             nodes[index] = node
-            views[index] = ClusterView()
         }
         judge.joined(id, cpus: settings.cpus[index])
         holder(index, .start)

@@ -14,6 +14,8 @@ extension Cluster {
         arm(.worker(worker))
         // What a batch frees may be the arguments of tasks that it ends.
         for case .forgetTask(let task) in directives { forget(task) }
+        for case .died(let death) in directives { actorsHear(worker, of: death) }
+        for case .forgetTask(let task) in directives where workers[worker].isAlive { forgetCall(worker, task) }
         withdraw(directives, worker)
         for directive in directives where workers[worker].isAlive { perform(directive, worker) }
         directives.removeAll(keepingCapacity: true)
@@ -88,6 +90,7 @@ extension Cluster {
         coverage.reach(.taskStopped)
         workers[worker].held[task] = nil
         if workers[worker].scheduled[task] != nil { submitter(worker, .cancel(task)) }
+        withdrawCall(worker, task)
     }
 
     private func heard(_ worker: Int, of death: Death) {

@@ -29,12 +29,7 @@ extension Cluster {
         guard workers[worker].frame == nil, workers[worker].actor == nil else {
             return judge.violate(.grantedTwice, "\(workers[worker].id) runs two tasks at once")
         }
-        if specification.isCreation {
-            coverage.reach(.actorStarted)
-            workers[worker].actor = Actor(creation: task, attempt: attempt)
-            owner(worker, .taskStarted(task, attempt: attempt, arguments: []))
-            return placeActor(task.returnID(0), at: worker)
-        }
+        if specification.isCreation { return actorStarted(worker, task, attempt: attempt) }
         begin(worker, .task(task, attempt: attempt), specification)
     }
 
@@ -108,7 +103,8 @@ extension Cluster {
             return false
         case .take(let source, let index, let variable): take(worker, from: source, index: index, into: variable)
         case .drop(let variable): drop(worker, variable)
-        case .createActor(let variable): createActor(worker, into: variable)
+        case .createActor(let variable, let milliCPU, let restarts):
+            createActor(worker, into: variable, milliCPU: milliCPU, restarts: restarts)
         case .call(let actor, let recipe, let arguments, let results):
             guard let handle = object(worker, actor) else { return true }
             submit(worker, recipe: recipe, arguments: arguments, into: results, actor: handle)
@@ -126,10 +122,10 @@ extension Cluster {
     }
 
     private func put(_ worker: Int, _ variable: Variable, bytes: Int, holding: [Variable]) {
-        guard let frame = workers[worker].frame else { return }
+        guard let (word, counter) = workers[worker].frame.map({ ($0.word, $0.counter) }) else { return }
         let id = workers[worker].owner.makeObjectID()
-        let contents = holding.compactMap { frame.variables[$0] }
-        let value = Value(word: mixed(frame.word, UInt64(frame.counter)), contents: contents)
+        let contents = holding.compactMap { object(worker, $0) }
+        let value = Value(word: mixed(word, UInt64(counter)), contents: contents)
         judge.acquire(id, by: workers[worker].id)
         judge.produced(id, value)
         if bytes <= Self.inlineLimit {
@@ -160,20 +156,21 @@ extension Cluster {
             judge.acquire(task.returnID(index), by: workers[worker].id)
             assign(worker, variable, task.returnID(index))
         }
+        if let actor { submitCall(worker, task, to: actor) }
         owner(
             worker,
             .submit(
                 RayOwnership.TaskSubmission(
                     task: task, returns: results.count, arguments: given.filter(\.isValue).map(\.object),
                     nested: given.filter { !$0.isValue }.map(\.object),
-                    maximumRetries: actor == nil ? workload.recipes[recipe].retries : 0, lineageBytes: 200)))
+                    maximumRetries: workload.recipes[recipe].retries, lineageBytes: 200)))
     }
 
     private func take(_ worker: Int, from source: Variable, index: Int, into variable: Variable) {
-        guard let frame = workers[worker].frame, let outer = frame.variables[source],
-            frame.contents[source].indices.contains(index)
+        guard let outer = object(worker, source), let contents = workers[worker].frame?.contents[source],
+            contents.indices.contains(index)
         else { return coverage.reach(.argumentMissing) }
-        let inner = frame.contents[source][index]
+        let inner = contents[index]
         acquire(worker, inner, .inside(outer))
         assign(worker, variable, inner)
     }
@@ -291,13 +288,13 @@ extension Cluster {
     /// A value has come, or an error, for a variable of the running function.
     func answer(_ worker: Int, _ waiting: Waiter, _ value: Value?, isError: Bool = false) {
         guard case .variable(let variable, let serial) = waiting.purpose,
-            let frame = workers[worker].frame, frame.serial == serial
+            workers[worker].frame?.serial == serial, let word = workers[worker].frame?.word
         else { return }
         if let value {
             judge.read(waiting.object, value, by: workers[worker].id)
             if value.word == Value.errorWord { workers[worker].frame?.isFailed = true }
             workers[worker].frame?.contents[variable] = value.contents
-            workers[worker].frame?.word = mixed(frame.word, value.word)
+            workers[worker].frame?.word = mixed(word, value.word)
         } else if isError {
             workers[worker].frame?.isFailed = true
         } else {
@@ -327,6 +324,7 @@ extension Cluster {
 
     /// Ends a task early: it is not wanted any more.
     func interrupt(_ worker: Int, _ task: TaskID) {
+        if workers[worker].actor?.creation == task { return endActorRun(worker) }
         guard workers[worker].frame?.role.task?.0 == task else { return }
         workers[worker].frame?.isInterrupted = true
         for (waiter, waiting) in workers[worker].waiters.sorted(by: { $0.key < $1.key }) {
@@ -371,7 +369,7 @@ extension Cluster {
         for object in held where inside.contains(object) { release(worker, object) }
         inside.removeAll()
         guard workers[worker].isAlive else { return }
-        if case .call = frame.role { return runNextCall(worker) }
+        if case .call = frame.role { return actor(worker, .finished(task, isCancelled: isCancelled)) }
         executor(worker, .finished(task, isCancelled: isCancelled))
     }
 

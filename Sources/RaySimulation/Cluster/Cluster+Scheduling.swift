@@ -62,7 +62,8 @@ extension Cluster {
             worker,
             .submit(
                 RayScheduler.TaskSubmission(
-                    id: task, execution: attempt, schedulingClass: classes[specification.recipe],
+                    id: task, execution: attempt,
+                    schedulingClass: specification.schedulingClass ?? classes[specification.recipe],
                     dependencies: dependencies)))
     }
 
@@ -87,7 +88,6 @@ extension Cluster {
             coverage.reach(.unschedulable)
             owner(worker, .attemptRejected(task, attempt: attempt, .environmentFailed))
         }
-        if end != .finished, specifications[task]?.isCreation == true { actorFailed(worker, task.returnID(0)) }
         guard workers[worker].isAlive, let next = workers[worker].held.removeValue(forKey: task) else { return }
         schedule(worker, task, attempt: next)
     }
@@ -117,9 +117,9 @@ extension Cluster {
         var directives = nodeBuffers.popLast() ?? []
         let reading = reading(node)
         if let event {
-            nodes[node].scheduler.handle(event, now: reading, view: &views[node], into: &directives)
+            nodes[node].scheduler.handle(event, now: reading, view: &nodes[node].view, into: &directives)
         } else {
-            nodes[node].scheduler.tick(now: reading, view: &views[node], into: &directives)
+            nodes[node].scheduler.tick(now: reading, view: &nodes[node].view, into: &directives)
         }
         arm(raylet(node))
         let incarnation = nodes[node].id.incarnation
@@ -184,13 +184,24 @@ extension Cluster {
             switch directive {
             case .broadcast(let batch):
                 _ = globalView.apply(batch)
+                let broadcast = viewBroadcast(batch)
                 for node in nodes.indices where nodes[node].isAlive {
-                    send(.views(batch), to: .node(nodes[node].id), from: .controlStore, at: controlNode)
+                    send(.views(broadcast), to: raylet(node), from: controlNode, bytes: 200)
                 }
                 global(.viewChanged)
+            case .send(.views(let batch), .node(let id)):
+                // Many may ask the same, at the start above all.
+                let answer = lastViewAnswer.flatMap { $0.isSame(as: batch) ? $0 : nil } ?? viewBroadcast(batch)
+                lastViewAnswer = answer
+                send(.views(answer), to: node(id).map { raylet($0) }, from: controlNode, bytes: 200)
             case .send(let message, let party): send(message, to: party, from: .controlStore, at: controlNode)
             }
         }
+    }
+
+    private func viewBroadcast(_ batch: ViewBatch) -> ViewBroadcast {
+        broadcasts += 1
+        return ViewBroadcast(batch, serial: broadcasts)
     }
 
     /// Nil stands for a tick.

@@ -15,22 +15,16 @@ package final class Cluster {
     var execution: SeededRandom
     var machineSeeds: SeededRandom
     var nodes: ContiguousArray<SimulatedNode> = []
-    /// One for each node, apart from it because machines are given both at once.
-    var views: ContiguousArray<ClusterView> = []
     var workers: ContiguousArray<SimulatedWorker> = []
     var control: ControlStore
     /// The global scheduler's, apart from it because it is given both at once.
     var globalView = ClusterView()
     var judge: Judge
     var specifications: [TaskID: TaskSpecification] = [:]
-    /// Where actors run, by the return of their creation; the place of the worker.
-    var actorPlaces: [ObjectID: Int] = [:]
-    var waitingCalls: [ObjectID: [(task: TaskID, attempt: UInt32)]] = [:]
-    /// Never to run: their creation has failed.
-    var failedActors: Set<ObjectID> = []
-    /// Let go of before they ran.
-    var stoppedActors: Set<ObjectID> = []
     var serial: UInt64 = 0
+    /// Broadcasts of the states of nodes, and answers to those who ask for them.
+    var broadcasts: UInt64 = 0
+    var lastViewAnswer: ViewBroadcast?
     var lastFault: UInt64 = 0
     package internal(set) var coverage = Coverage<Mark>()
     package internal(set) var digest = Digest()
@@ -47,7 +41,8 @@ package final class Cluster {
 
     /// The control store has a node of its own in the network, after all others.
     var controlNode: Int { settings.nodes }
-    static let controlID = NodeID(value: 0xc0, incarnation: 1)
+    /// No node's identity, however many there are.
+    static let controlID = NodeID(value: 0xc0 << 32, incarnation: 1)
 
     package init(_ settings: Settings) {
         self.settings = settings
@@ -177,7 +172,10 @@ package final class Cluster {
                     control.members.nextDeadline, control.owner.nextDeadline, control.hub.nextDeadline,
                     control.global?.nextDeadline ?? .never)
             case .raylet(let node, _): min(nodes[node].scheduler.nextDeadline, nodes[node].holder.nextDeadline)
-            case .worker(let worker): min(workers[worker].owner.nextDeadline, workers[worker].submitter.nextDeadline)
+            case .worker(let worker):
+                min(
+                    workers[worker].owner.nextDeadline, workers[worker].submitter.nextDeadline,
+                    workers[worker].calls.machine.nextDeadline)
             }
         guard deadline != .never else { return }
         let node = node(of: target)
@@ -221,6 +219,7 @@ package final class Cluster {
         case .worker(let worker):
             if workers[worker].owner.nextDeadline <= reading { owner(worker, .timer) }
             if isAlive(target), workers[worker].submitter.nextDeadline <= reading { submitter(worker, nil) }
+            if isAlive(target), workers[worker].calls.machine.nextDeadline <= reading { caller(worker, nil) }
         }
         if isAlive(target) { arm(target) }
     }

@@ -8,12 +8,15 @@ internal import RayScheduler
 enum Message {
     case scheduler(SchedulerMessage, from: Party)
     case ownership(Envelope)
-    /// A call for an actor, from the process that submitted it.
-    case call(TaskID, attempt: UInt32)
-    /// The actor of a call has ended, and its worker lives on.
-    case callRefused(TaskID, attempt: UInt32)
-    /// The actor is not needed any more.
-    case stopActor(TaskID)
+    case actor(ActorMessage)
+    /// An actor runs, to its owner.
+    case actorRuns(ActorPlace)
+    /// Somebody else calls an actor, to its owner.
+    case followActor(ObjectID, by: WorkerID)
+    /// Where an actor runs, from its owner; nil when it is no more.
+    case actorNews(ObjectID, ActorPlace?)
+    /// The states of nodes, from the control store.
+    case views(ViewBroadcast)
     case pullRequest(CopyID, request: UInt64, from: Int, incarnation: UInt32)
     /// Nil when the asked node does not have it.
     case pullAnswer(CopyID, request: UInt64, Value?, size: UInt64)

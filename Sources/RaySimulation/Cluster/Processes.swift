@@ -19,6 +19,8 @@ final class SimulatedNode {
     let clock: LocalClock
     var scheduler: NodeMachine
     var holder: HolderMachine
+    var view = ClusterView()
+    var viewOrigin = ViewOrigin()
     /// Places of workers, by their number less one.
     var workers: [Int] = []
     var store: [ObjectID: Copy] = [:]
@@ -29,8 +31,10 @@ final class SimulatedNode {
     var slowFactor = 1
     var busyUntil: UInt64 = 0
 
-    init(id: NodeID, clock: LocalClock, scheduler: NodeMachine, holder: HolderMachine) {
-        (self.id, self.clock, self.scheduler, self.holder) = (id, clock, scheduler, holder)
+    init(id: NodeID, clock: LocalClock, scheduler: consuming NodeMachine, holder: consuming HolderMachine) {
+        (self.id, self.clock) = (id, clock)
+        self.scheduler = scheduler
+        self.holder = holder
     }
 }
 
@@ -90,23 +94,17 @@ final class SimulatedWorker {
     var uninspected = 0
     /// Set in a worker that has become an actor.
     var actor: Actor?
+    var calls = ActorCalls()
 
     init(
-        id: WorkerID, node: Int, isDriver: Bool, owner: WorkerMachine, submitter: SubmitterMachine,
-        executor: ExecutorMachine
+        id: WorkerID, node: Int, isDriver: Bool, owner: consuming WorkerMachine,
+        submitter: consuming SubmitterMachine, executor: ExecutorMachine
     ) {
         (self.id, self.node, self.isDriver) = (id, node, isDriver)
-        (self.owner, self.submitter, self.executor) = (owner, submitter, executor)
+        self.owner = owner
+        self.submitter = submitter
+        self.executor = executor
     }
-}
-
-/// What an actor has beside its process.
-struct Actor {
-    let creation: TaskID
-    let attempt: UInt32
-    var queue: [(task: TaskID, attempt: UInt32)] = []
-    var kept: ObjectID?
-    var isStopping = false
 }
 
 /// Who waits for a get.
@@ -161,11 +159,13 @@ struct TaskSpecification {
     /// For a call: the actor, by the return of its creation.
     let actor: ObjectID?
     let isCreation: Bool
+    /// Nil: that of its recipe.
+    var schedulingClass: SchedulingClass?
     var isForgotten = false
 }
 
 /// The control store's process.
-struct ControlStore {
+struct ControlStore: ~Copyable {
     var members: ControlStoreMachine
     /// Owner of detached objects.
     var owner: WorkerMachine

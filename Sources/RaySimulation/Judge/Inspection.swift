@@ -29,6 +29,9 @@ extension Cluster {
         for worker in workers where worker.isAlive {
             if let frame = worker.frame { return "\(worker.id) runs \(frame)" }
             if worker.actor != nil { return "\(worker.id) is an actor" }
+            if worker.calls.machine.callCount > 0 {
+                return "\(worker.id) waits for \(worker.calls.machine.callCount) calls"
+            }
             if worker.submitter.taskCount > 0 { return "\(worker.id) waits for \(worker.submitter.taskCount) tasks" }
             if worker.owner.taskCount > 0 { return "\(worker.id) owns \(worker.owner.taskCount) tasks" }
         }
@@ -53,7 +56,7 @@ extension Cluster {
         return judge.reachableCount > 0 ? "the judge knows of \(judge.reachableCount) objects" : nil
     }
 
-    private func leftovers(of owner: WorkerMachine) -> String {
+    private func leftovers(of owner: borrowing WorkerMachine) -> String {
         var first: ObjectID?
         owner.forEachObject { if first == nil { first = $0 } }
         let summary = first.flatMap { owner.summary(of: $0) }.map { "\($0)" } ?? ""

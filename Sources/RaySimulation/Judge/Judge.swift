@@ -9,6 +9,7 @@ struct Judge {
     var now: UInt64 = 0
     private(set) var violation: Violation?
     var leases = LeaseJudge()
+    var actors = ActorJudge()
     var marks: [Mark] = []
 
     /// An object as programs see it.
@@ -36,6 +37,7 @@ struct Judge {
 
     private var objects: [ObjectID: JudgedObject] = [:]
     private var tasks: [TaskID: JudgedTask] = [:]
+    private var tasksOfOwner: [WorkerID: [TaskID]] = [:]
     private var runs: Set<Run> = []
     /// Handles by process, so that they end with it. Iterated only to count down, which has no order.
     private var handles: [WorkerID: [ObjectID: Int]] = [:]
@@ -52,7 +54,7 @@ struct Judge {
         if violation == nil { violation = Violation(rule: rule, text: text(), time: now) }
     }
 
-    private func isGone(_ worker: WorkerID) -> Bool { gone.contains(worker) || goneNodes.contains(worker.node) }
+    func isGone(_ worker: WorkerID) -> Bool { gone.contains(worker) || goneNodes.contains(worker.node) }
 
     // MARK: Handles
 
@@ -172,6 +174,7 @@ struct Judge {
 
     mutating func submitted(_ task: TaskID, arguments: [ObjectID]) {
         tasks[task] = JudgedTask(arguments: arguments)
+        tasksOfOwner[task.owner, default: []].append(task)
         for object in arguments { reference(object) }
     }
 
@@ -187,6 +190,8 @@ struct Judge {
         tasks[task]?.isOpen = true
         for object in judged.arguments { reference(object) }
     }
+
+    func isOpen(_ task: TaskID) -> Bool { tasks[task]?.isOpen ?? false }
 
     /// The owner will never need it again.
     mutating func forgotten(_ task: TaskID) { close(task) }
@@ -249,7 +254,7 @@ struct Judge {
             taint(object)
             for _ in 0..<count { unreference(object) }
         }
-        for task in tasks.keys where task.owner == worker { close(task) }
+        for task in tasksOfOwner.removeValue(forKey: worker) ?? [] { close(task) }
     }
 
     /// What can be reached through a lost process' object may be lost as well.
@@ -265,7 +270,7 @@ struct Judge {
 
     // MARK: Machines
 
-    mutating func inspect(_ machine: WorkerMachine) {
+    mutating func inspect(_ machine: borrowing WorkerMachine) {
         if let text = machine.violations().first { violate(.brokenInvariant, "\(machine.id): \(text)") }
     }
 }

@@ -44,7 +44,11 @@ struct LeaseJudge {
         if !known.wasBlocked { granted[lease.node, default: 0] -= known.demand }
     }
 
+    /// Workers that have died.
+    private var dead: Set<WorkerID> = []
+
     mutating func died(_ worker: WorkerID) {
+        dead.insert(worker)
         if let lease = leaseOfWorker[worker] { end(lease) }
     }
 
@@ -98,6 +102,8 @@ struct LeaseJudge {
     private mutating func grantedNow(_ grant: LeaseGrant, _ demand: Int64) -> (Violation.Rule, String)? {
         // The parts of an answer are repeated until they have arrived.
         guard leases[grant.lease] == nil, !ended(grant.lease) else { return nil }
+        // One that is taken back at once is told after its worker has been ended.
+        guard !dead.contains(grant.worker) else { return nil }
         if let other = leaseOfWorker[grant.worker] {
             return (.grantedTwice, "\(grant.worker) is leased by \(grant.lease) and by \(other)")
         }

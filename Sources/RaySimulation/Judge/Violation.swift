@@ -14,6 +14,7 @@ package struct Violation: Error, Sendable, CustomStringConvertible {
         case answeredTwice = "a request was answered twice"
         case unknownTask = "a task runs that was not asked for"
         case ranTwice = "an attempt of a task ran twice"
+        case ranOutOfOrder = "calls of an actor ran out of their order"
         case grantedTwice = "a resource was granted twice"
         case leaseUnknown = "a task was pushed on a lease that is not"
         case leaseWindow = "a lease was used after its window"
@@ -38,6 +39,7 @@ package enum Mark: Int, CaseIterable, Sendable {
     case taskStopped, secondaryPinned, argumentMissing, blocked, driverExited, actorStarted, callWithoutActor
     case copyMissing, pulled, pullTimedOut, evicted, nodeRestarted, livingNodeDeclaredDead, suspected
     case copyLost, recoveryRefused, argumentGone
+    case actorRestarted, actorEnded, actorEndedAtWork, actorCalledByOthers, callDied, callCancelled
     case nodeDrained, controlStoreRestarted, detachedPut, detachedOutlived
     // Errors that gets ended with.
     case ownerDied, lostPut, lostRetriesDisabled, lostRetriesExhausted, lostLineageEvicted

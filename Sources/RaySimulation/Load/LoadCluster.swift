@@ -37,7 +37,10 @@ package final class LoadCluster {
         /// Places of its processes by their number less one: workers, or submitters as complements.
         var processes: [Int] = []
 
-        init(id: NodeID, machine: NodeMachine, view: Int) { (self.id, self.machine, self.view) = (id, machine, view) }
+        init(id: NodeID, machine: consuming NodeMachine, view: Int) {
+            (self.id, self.view) = (id, view)
+            self.machine = machine
+        }
     }
 
     private final class Submitter {
@@ -50,8 +53,9 @@ package final class LoadCluster {
         /// When each task was submitted, by its sequence less one.
         var submitted: [UInt64] = []
 
-        init(id: WorkerID, node: Int, machine: SubmitterMachine, remaining: Int) {
-            (self.id, self.node, self.machine, self.remaining) = (id, node, machine, remaining)
+        init(id: WorkerID, node: Int, machine: consuming SubmitterMachine, remaining: Int) {
+            (self.id, self.node, self.remaining) = (id, node, remaining)
+            self.machine = machine
         }
     }
 
@@ -62,7 +66,8 @@ package final class LoadCluster {
         var process = Process()
 
         init(id: WorkerID, node: Int, machine: ExecutorMachine) {
-            (self.id, self.node, self.machine) = (id, node, machine)
+            (self.id, self.node) = (id, node)
+            self.machine = machine
         }
     }
 

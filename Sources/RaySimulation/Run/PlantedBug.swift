@@ -37,6 +37,11 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case pushRunsTwice = "push-runs-twice"
     /// Answers to repeated requests get lost, all of them.
     case answerLost = "answer-lost"
+    // Actors.
+    /// A call takes its place when its inputs are there, not when it is made.
+    case callsOvertake = "calls-overtake"
+    /// A call that was under way when its actor died runs again, unasked, though it has no retries.
+    case callRunsAgain = "call-runs-again"
 }
 
 extension Cluster {

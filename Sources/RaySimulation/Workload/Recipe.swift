@@ -21,8 +21,8 @@ package enum Step: Sendable {
     case take(from: Variable, index: Int, into: Variable)
     /// Lets go of a reference.
     case drop(Variable)
-    /// Starts an actor, which lives as long as somebody refers to it.
-    case createActor(into: Variable)
+    /// Starts an actor, which is started again so often when its process has died. It ends when its creator drops it.
+    case createActor(into: Variable, milliCPU: Int, restarts: Int)
     /// Calls an actor; calls of one caller run in their order.
     case call(actor: Variable, recipe: Int, arguments: [Argument], into: [Variable])
     /// Gives up the task that makes a value.

@@ -60,22 +60,22 @@ package struct Workload: Sendable {
         drivers = Array(repeating: driver, count: count)
     }
 
-    private mutating func add(_ build: (inout Recipe) -> Void) -> Int {
+    mutating func add(_ build: (inout Recipe) -> Void) -> Int {
         var recipe = Recipe()
         build(&recipe)
         recipes.append(recipe)
         return recipes.count - 1
     }
 
-    private static func size(_ random: inout SeededRandom) -> Int { random.chance(0.5) ? Size.small : Size.large }
+    static func size(_ random: inout SeededRandom) -> Int { random.chance(0.5) ? Size.small : Size.large }
 
     /// Nanoseconds of work of a task: 10 us to 5 ms, short ones more often.
-    private static func work(_ random: inout SeededRandom) -> UInt64 {
+    static func work(_ random: inout SeededRandom) -> UInt64 {
         min(10_000 + random.exponential(mean: 500_000), 5_000_000)
     }
 
     /// A task that takes `arguments` values, works, and returns one value.
-    private mutating func leaf(arguments: Int, _ random: inout SeededRandom) -> Int {
+    mutating func leaf(arguments: Int, _ random: inout SeededRandom) -> Int {
         let (work, bytes) = (Self.work(&random), Self.size(&random))
         let retries = [0, 1, 3, 3][random.below(4)]
         return add {
@@ -159,40 +159,6 @@ package struct Workload: Sendable {
             for part in parts { recipe.steps += part.map { .drop($0) } }
             recipe.steps.append(.get(results))
             recipe.steps += results.map { .drop($0) }
-        }
-    }
-
-    private mutating func actors(_ tasks: Int, _ random: inout SeededRandom) {
-        let (work, size) = (Self.work(&random), Self.size(&random))
-        // Keeps a reference that it borrowed, and returns it: the caller borrows from a borrower.
-        let keeper = add {
-            let argument = $0.variable()
-            $0.steps = [.compute(work), .keep(argument)]
-            $0.returns = [Result(bytes: Size.small, holding: [argument])]
-        }
-        let plain = leaf(arguments: 1, &random)
-        let calls = (0..<tasks).map { _ in random.chance(0.5) ? keeper : plain }
-        _ = add {
-            let actor = $0.variable()
-            let input = $0.variable()
-            $0.steps = [.createActor(into: actor)]
-            for call in calls {
-                let result = $0.variable()
-                $0.steps.append(.put(into: input, bytes: size, holding: []))
-                let argument: Argument = call == keeper ? .reference(input) : .value(input)
-                $0.steps += [
-                    .call(actor: actor, recipe: call, arguments: [argument], into: [result]), .drop(input),
-                    .get([result]),
-                ]
-                if call == keeper {
-                    $0.steps += [
-                        .take(from: result, index: 0, into: input), .drop(result), .get([input]), .drop(input),
-                    ]
-                } else {
-                    $0.steps.append(.drop(result))
-                }
-            }
-            $0.steps.append(.drop(actor))
         }
     }
 
