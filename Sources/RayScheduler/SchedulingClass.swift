@@ -89,8 +89,8 @@ public struct SchedulingClass: Hashable, Sendable, CustomStringConvertible {
         storage = Storage(PlacementShape(demand: demand, labels: labels), constraint, environment, function)
     }
 
-    /// Differs between classes as far as a word can, within one process. Another process has other words: they find entries
-    /// of tables, and decide no order.
+    /// Differs between classes as far as a word can, within one process. Another process has other words: they find
+    /// entries of tables, and decide no order.
     var fingerprint: UInt64 { storage.fingerprint }
 
     public var shape: PlacementShape { storage.shape }

@@ -267,8 +267,8 @@ extension HandleTable<Counted> {
         #expect(ends.value == 1)
     }
 
-    /// Handles that are ended while other threads use them as fast as they can: nobody finds a value that has ended, and
-    /// all end.
+    /// Handles that are ended while other threads use them as fast as they can: nobody finds a value that has ended,
+    /// and all end.
     @Test func nobodySeesAValueThatHasEnded() throws {
         let canaries = HandleTable<Canary>(kind: 6)
         let cage = Cage()

@@ -231,8 +231,8 @@ import Testing
         expectNothingLeft()
     }
 
-    /// A reference is taken out of a value when the task that had it has ended: its process holds the value still, so it
-    /// is safe whatever the owner of the task has dropped meanwhile.
+    /// A reference is taken out of a value when the task that had it has ended: its process holds the value still, so
+    /// it is safe whatever the owner of the task has dropped meanwhile.
     @Test func asynchronousDeserialisation_afterTheTaskHasEnded() {
         let inner = cluster.put(owner, stored: true)
         let outer = cluster.put(owner, contents: [inner])

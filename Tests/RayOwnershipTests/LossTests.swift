@@ -55,8 +55,8 @@ enum MessageKind: String, CaseIterable, Sendable {
         case repeated
     }
 
-    /// A story in which each kind of message is said: borrowing, returns, a stream, loss and recovery, a detached object, a
-    /// death. It has the same end whatever the network does.
+    /// A story in which each kind of message is said: borrowing, returns, a stream, loss and recovery, a detached
+    /// object, a death. It has the same end whatever the network does.
     private func tell(_ cluster: Cluster) {
         let (near, far) = (cluster.node(1), cluster.node(2))
         let silent = cluster.node(3)

@@ -383,7 +383,8 @@ import Testing
             cluster.delivered[waiter] == .failed(ObjectError(root.returnID(0), .taskFailed(.outOfDisk))))
     }
 
-    /// What a task was given inside of an argument was freed since, for it can be made again: when the task runs again, it is.
+    /// What a task was given inside of an argument was freed since, for it can be made again: when the task runs again,
+    /// it is.
     @Test func nestedArgument_isMadeAgainWithTheTask() {
         let inner = cluster.make(owner, on: worker).returnID(0)
         guard let task = cluster.workers[owner]?.machine.makeTaskID(returns: 1) else { return }

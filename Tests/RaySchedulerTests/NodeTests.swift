@@ -381,7 +381,8 @@ import Testing
         #expect(bed.reason(second) == .resource(.gpu, needed: 1, available: 0, total: 1))
     }
 
-    /// A chain of tasks, each waiting for the next, ends on any number of CPUs; but workers beyond the limit come slowly.
+    /// A chain of tasks, each waiting for the next, ends on any number of CPUs; but workers beyond the limit come
+    /// slowly.
     @Test func extraWorkersAreBoundedAndComeEverMoreSlowly() {
         var configuration = NodeConfiguration()
         configuration.extraWorkers = 2

@@ -1,4 +1,5 @@
-// Ray's published scenarios that need a cluster (docs/scenarios.md): seeds of the simulator, with what they are about given.
+// Ray's published scenarios that need a cluster (docs/scenarios.md): seeds of the simulator, with what they are about
+// given.
 
 import RaySimulation
 import Testing

@@ -37,7 +37,8 @@ extension WorkerMachine {
         case .sealed, .lost:
             objects[slot].value = .released
             directives.append(.freed(objects[slot].id))
-            // A raylet may still want it for a task that has run elsewhere. Where the record goes, it is told with that.
+            // A raylet may still want it for a task that has run elsewhere. Where the record goes, it is told with
+            // that.
             if objects[slot].lineage > 0 { tellFollowers(slot) }
         case .recovering: objects[slot].value = .pending
         case .pending, .released, .failed: break

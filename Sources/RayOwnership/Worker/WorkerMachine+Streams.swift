@@ -29,8 +29,8 @@ extension WorkerMachine {
         return slot
     }
 
-    /// The record of an item, made with those of all items before it if it is the first that is heard of it. Nil for what
-    /// was there and is gone, and when the stream is let go.
+    /// The record of an item, made with those of all items before it if it is the first that is heard of it. Nil for
+    /// what was there and is gone, and when the stream is let go.
     private mutating func openItem(_ object: ObjectID, of stream: Slot) -> Slot? {
         if let slot = ownObjects[object.sequence] { return slot }
         let index = object.sequence & Self.streamMask
@@ -49,7 +49,8 @@ extension WorkerMachine {
         return ownObjects[object.sequence]
     }
 
-    /// An item that nobody has heard of, of a stream that makes no more: it has the stream's error, or is beyond its end.
+    /// An item that nobody has heard of, of a stream that makes no more: it has the stream's error, or is beyond its
+    /// end.
     private mutating func endedItem(_ object: ObjectID, of stream: Slot) -> Slot? {
         let error = errors[stream] ?? ObjectError(object, .endOfStream)
         guard objects[stream].value == .failed || beyondEnd(object, of: stream) else { return nil }
@@ -98,8 +99,8 @@ extension WorkerMachine {
         }
     }
 
-    /// The value of a stream is the number of its items. What waits for more is told that there are none; an item that was
-    /// lost since this attempt has told it is made again.
+    /// The value of a stream is the number of its items. What waits for more is told that there are none; an item that
+    /// was lost since this attempt has told it is made again.
     mutating func endStream(_ task: Slot, _ items: UInt32) {
         if let stream = find(tasks[task].id.returnID(0)), objects[stream].value == .pending {
             let bytes = (0..<8).map { UInt8(truncatingIfNeeded: UInt64(items) >> (8 * UInt64($0))) }

@@ -390,8 +390,8 @@ extension NodeMachine {
     }
 
     /// A view is as old as it is, and so shows room that is gone and none where some has come. So some of what waits is
-    /// sent to nodes that are drawn, the better of two, one slot each: they grant or reject. As many as last time, twice
-    /// as many where most were granted, half where most came back.
+    /// sent to nodes that are drawn, the better of two, one slot each: they grant or reject. As many as last time,
+    /// twice as many where most were granted, half where most came back.
     private mutating func askAround(_ classIndex: Int, _ now: Timestamp, _ view: inout ClusterView) {
         let (asked, cameBack) = (classes[classIndex].asked, classes[classIndex].cameBack)
         let demand = classes[classIndex].schedulingClass.demand

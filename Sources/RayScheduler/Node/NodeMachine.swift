@@ -168,7 +168,8 @@ public struct NodeMachine: ~Copyable, Sendable {
         }
     }
 
-    /// A control store that has restarted knows nothing of this node until it is told again, though nothing has changed.
+    /// A control store that has restarted knows nothing of this node until it is told again, though nothing has
+    /// changed.
     private mutating func noteControlStore(_ incarnation: UInt32) {
         guard incarnation > controlStoreIncarnation else { return }
         controlStoreIncarnation = incarnation

@@ -24,7 +24,8 @@ struct ResourcePool: Sendable {
             return whole + fraction
         }
 
-        /// Takes `amount`, wholes or a fraction of one; the smallest fraction that does first, so that whole ones stay whole.
+        /// Takes `amount`, wholes or a fraction of one; the smallest fraction that does first, so that whole ones stay
+        /// whole.
         mutating func take(_ amount: ResourceAmount, into shares: inout [ResourceShare]) {
             if amount >= .one {
                 var rest = amount

@@ -2,8 +2,8 @@
 
 internal import RayCore
 
-/// A key whose bits can be mixed into one word. The mixing is the same in every process, but for scheduling classes; nothing
-/// goes through a map in its order.
+/// A key whose bits can be mixed into one word. The mixing is the same in every process, but for scheduling classes;
+/// nothing goes through a map in its order.
 protocol MixedKey: Equatable, Sendable {
     var mixed: UInt64 { get }
 }

@@ -1,5 +1,5 @@
-// The connection manager of scripted devices: identifiers, who waits at which port, and what each is told. The functions
-// of the table are in ScriptedManagerTable.swift.
+// The connection manager of scripted devices: identifiers, who waits at which port, and what each is told. The
+// functions of the table are in ScriptedManagerTable.swift.
 
 #if Verbs
     import CLinux

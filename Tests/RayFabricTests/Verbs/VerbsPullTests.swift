@@ -37,7 +37,8 @@
             try near.connect(to: #require(far.address).description, within: .seconds(60))
             var wire = TransportStatistics()
             var number: UInt64 = 0
-            // They are equally fast, but for what else this machine does: more objects come until both have carried some.
+            // They are equally fast, but for what else this machine does: more objects come until both have carried
+            // some.
             while number < 4 || (number < 16 && wire.rdmaPorts.contains(where: { $0.bytes < 8 << 20 })) {
                 let content = numberedBlocks(16 << 20, number)
                 let id = try far.put(content)

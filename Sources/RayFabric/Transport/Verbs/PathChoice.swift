@@ -10,8 +10,8 @@ protocol PathCandidate {
     var speed: PathSpeed { get }
 }
 
-/// The choice of a path for one operation: the one that would do it soonest, or one that is to be tried again. One after
-/// the other, until one reaches the memory of the operation.
+/// The choice of a path for one operation: the one that would do it soonest, or one that is to be tried again. One
+/// after the other, until one reaches the memory of the operation.
 struct PathChoice: Sendable {
     /// Bytes of the operation, at least one.
     let length: Int

@@ -2,7 +2,7 @@
 // what is still to come are held where nothing else may do them.
 
 #if Verbs
-    public import RayCore
+    internal import RayCore
 
     extension VerbsTransport {
         // MARK: In steps
