@@ -75,7 +75,7 @@
                 return status
             }
         }
-        unsafe addWindows(&operations)
+        addWindows(&operations)
         return operations
     }
 

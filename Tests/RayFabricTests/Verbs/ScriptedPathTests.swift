@@ -1,6 +1,7 @@
 // Connections over several devices: bulk is spread, and one device that fails stops nothing.
 
 #if Verbs
+    import CLinux
     import CVerbs
     import RayCore
     import Synchronization
@@ -26,9 +27,12 @@
 
         /// Reads in flight between two transports with two devices each, over both.
         private func traffic(
-            _ fabric: ScriptedFabric, _ policy: RDMAPolicy, log: TestLog = TestLog()
+            _ fabric: ScriptedFabric, _ policy: RDMAPolicy, spin: Duration = .zero, log: TestLog = TestLog()
         ) throws -> ScriptedTraffic {
-            var traffic = try ScriptedTraffic(fabric, policy, ports: 2) { $0.log = { log.add($0) } }
+            var traffic = try ScriptedTraffic(fabric, policy, ports: 2) {
+                $0.log = { log.add($0) }
+                $0.spin = spin
+            }
             try traffic.drive("two paths at both ends") { traffic in
                 let left = traffic.left.endpoint.openPaths
                 let right =
@@ -54,6 +58,29 @@
                 #expect(moved.allSatisfy { $0 >= 8 }, "\(moved)")
             }
             fabric.expectClean()
+        }
+
+        /// A device that is found lost while a wait spins is not waited for when it sleeps: that would keep a driver
+        /// from removing the device.
+        @Test(.enabled(if: sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1, "no wait spins on one processor"))
+        func aDeviceThatIsLostWhileAWaitSpinsIsNotWatched() throws {
+            let fabric = ScriptedFabric(devices: 2)
+            do {
+                var traffic = try traffic(fabric, .automatic, spin: .seconds(1))
+                while traffic.left.drain() {}
+                let before = descriptors(of: traffic.left.endpoint)
+                // Path 1 of the left one.
+                fabric.loseDevice(1)
+                traffic.left.endpoint.wait(until: .now + .seconds(1))
+                let after = descriptors(of: traffic.left.endpoint)
+                #expect(after.count == before.count / 2)
+                #expect(traffic.left.endpoint.sockets.watched.isDisjoint(with: before.subtracting(after)))
+            }
+            fabric.expectClean()
+        }
+
+        private func descriptors(of endpoint: borrowing VerbsTransport) -> Set<Int32> {
+            Set(endpoint.devices.flatMap { [$0.eventDescriptor, $0.healthDescriptor] })
         }
 
         /// A device beside the first fails in the middle of reads: the other does them, whatever the policy.

@@ -255,13 +255,7 @@
         public mutating func wait(until deadline: Timestamp) {
             guard !hasNews, !isRegistering else { return }
             postMessages()
-            let busy = devices.filter { device in
-                rails.all.contains { rail in
-                    rail.device === device && rail.hasWork
-                        || rail.paths.contains { $0.device === device && $0.hasWork }
-                }
-            }
-            guard !busy.isEmpty else { return sleep(until: deadline) }
+            guard devices.contains(where: { isBusy($0) }) else { return sleep(until: deadline) }
             let spinEnd = Timestamp.now + spin
             repeat {
                 takeCompletions()
@@ -270,7 +264,8 @@
                 postMessages()
                 if hasNews { return }
             } while Timestamp.now < min(spinEnd, deadline)
-            for device in busy {
+            // Not those that were lost meanwhile: what the ring waits for keeps a device from going.
+            for device in devices where isBusy(device) {
                 device.arm()
                 sockets.watch(device.eventDescriptor)
                 sockets.watch(device.healthDescriptor)
@@ -280,6 +275,13 @@
             postMessages()
             guard !hasNews else { return }
             sleep(until: deadline)
+        }
+
+        /// Whether a device may have something to tell.
+        private func isBusy(_ device: VerbsDevice) -> Bool {
+            rails.all.contains { rail in
+                rail.device === device && rail.hasWork || rail.paths.contains { $0.device === device && $0.hasWork }
+            }
         }
 
         /// What has ended the sleep is looked at first.
